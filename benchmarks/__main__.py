@@ -1,0 +1,67 @@
+"""`python3 dev.py bench sqlite|postgres [--json] [--quick] [--rounds N] [--only WORD]`"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import sqlite3
+import sys
+from collections.abc import Iterable
+
+from . import sqlite
+from .measure import Row, table
+from .measure import as_json as dumped
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__)
+    parser.add_argument("name", choices=["sqlite", "postgres"])
+    parser.add_argument("--json", action="store_true", help="the whole result as JSON on standard output")
+    parser.add_argument("--quick", action="store_true", help="a short run that tries the harness; no figures to quote")
+    parser.add_argument("--rounds", type=int, help="how many alternating rounds (default 5)")
+    parser.add_argument("--only", default="", help="only rows whose function has this name (drain, pickup, accept, …)")
+    args = parser.parse_args()
+    if args.name == "postgres":
+        return on_postgres(args)
+    plan = sqlite.QUICK if args.quick else sqlite.Plan()
+    if args.rounds:
+        plan = plan._replace(rounds=args.rounds)
+    report(f"SQLite {sqlite3.sqlite_version}", sqlite.rows(plan, args.only), as_json=args.json)
+    return 0
+
+
+def on_postgres(args: argparse.Namespace) -> int:
+    from . import postgres, targets  # they need drivers that the other does without
+
+    plan = postgres.QUICK if args.quick else postgres.Plan()
+    if args.rounds:
+        plan = plan._replace(rounds=args.rounds)
+    with postgres.opened() as bench:
+        done = report(bench.about, bench.rows(plan, args.only), as_json=args.json)
+    if not args.json:
+        print("\n" + targets.verdicts(done) + ("\n\n(--quick: these figures mean nothing)" if args.quick else ""))
+    return 0
+
+
+def report(about: str, rows: Iterable[Row], *, as_json: bool) -> list[Row]:
+    out = sys.stderr if as_json else sys.stdout
+    print(f"{machine()}, {about}", file=out, flush=True)
+    done: list[Row] = []
+    for row in rows:
+        print("·", row.name, {side: round(row.median(side), 1) for side in row.samples}, file=out, flush=True)
+        done.append(row)
+    print(dumped(done) if as_json else "\n" + table(done))
+    return done
+
+
+def machine() -> str:
+    today = datetime.datetime.now(datetime.UTC).date()
+    return (
+        f"{today}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

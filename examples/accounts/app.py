@@ -1,0 +1,33 @@
+"""The application, put together. `api` is what uvicorn serves, `jobs` what a worker works for."""
+
+from fastapi import FastAPI
+
+from . import docs_ui, problems, watch
+from .operations import operations
+from .routes import exports, orders, organizations, reports, users
+from .tasks import jobs
+
+__all__ = ["api", "jobs"]
+
+api = FastAPI(
+    title="Accounts",
+    description="A small user-management service that shows offpath at work.",
+    version="1.0",
+    license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+    servers=[{"url": "/"}],  # wherever this document comes from
+    lifespan=jobs.lifespan,
+    redirect_slashes=False,  # to whatever Host the request named
+    docs_url=None,  # ours works without a network
+    redoc_url=None,
+    webhooks=operations.webhook_docs,
+    generate_unique_id_function=lambda route: route.name,  # short names for clients made from the document
+)
+problems.install(api)
+docs_ui.install(api)
+watch.install(api)
+api.include_router(users.router)
+api.include_router(organizations.router)
+api.include_router(orders.router)
+api.include_router(reports.router)
+api.include_router(exports.router)
+api.include_router(operations.router)

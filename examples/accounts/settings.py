@@ -1,0 +1,102 @@
+"""Where things are: read once from the environment, checked, and then a plain value.
+
+    ACCOUNTS_DATABASE        the one database of application and offpath      sqlite:///accounts.db
+    ACCOUNTS_BASE_URL        what URLs in answers begin with                  http://127.0.0.1:8000
+    ACCOUNTS_DATA_DIR        finished report files                            beside a SQLite file, else in
+                                                                              ~/.local/share/offpath-accounts
+    ACCOUNTS_SMTP_URL        the mail server                                  smtp://127.0.0.1:1025
+    ACCOUNTS_PUSH_URL        the push gateway                                 http://127.0.0.1:1026/push
+    ACCOUNTS_DOWNSTREAM_URL  told about updated users; unset: nobody is       (unset)
+    ACCOUNTS_DEV_IDENTITIES  "1": the development bearer tokens are valid     (off)
+    ACCOUNTS_WEBHOOK_SECRET  `whsec_…`, signs what goes to a `webhookUrl`     one of its own for each tenant
+    ACCOUNTS_WEBHOOK_KEY     seals webhook secrets in the database            one for development
+    ACCOUNTS_ALLOW_PRIVATE_WEBHOOKS   "1": receivers on this machine, and plain http   (off)
+
+Ports and paths come from here and from nowhere else.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+WANTED = "write sqlite:///file.db, sqlite:////absolute/file.db or postgresql://user@host:port/name"
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message is one sentence for the person who started the program."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    database: str
+    base_url: str
+    data_dir: Path
+    smtp_url: str
+    push_url: str
+    downstream_url: str | None
+    dev_identities: bool
+    webhook_secret: str | None = None
+    webhook_key: str = "not a secret: development only"
+    allow_private_webhooks: bool = False
+
+    @property
+    def on_sqlite(self) -> bool:
+        return self.database.startswith("sqlite:")
+
+    @classmethod
+    def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
+        database = env.get("ACCOUNTS_DATABASE") or "sqlite:///accounts.db"
+        folder = beside(database)
+        return cls(
+            database=database,
+            base_url=(env.get("ACCOUNTS_BASE_URL") or "http://127.0.0.1:8000").rstrip("/"),
+            data_dir=Path(env.get("ACCOUNTS_DATA_DIR") or folder),
+            smtp_url=env.get("ACCOUNTS_SMTP_URL") or "smtp://127.0.0.1:1025",
+            push_url=env.get("ACCOUNTS_PUSH_URL") or "http://127.0.0.1:1026/push",
+            downstream_url=env.get("ACCOUNTS_DOWNSTREAM_URL") or None,
+            dev_identities=env.get("ACCOUNTS_DEV_IDENTITIES") == "1",
+            webhook_secret=env.get("ACCOUNTS_WEBHOOK_SECRET") or None,
+            webhook_key=env.get("ACCOUNTS_WEBHOOK_KEY") or cls.webhook_key,
+            allow_private_webhooks=env.get("ACCOUNTS_ALLOW_PRIVATE_WEBHOOKS") == "1",
+        )
+
+
+def beside(database: str) -> Path:
+    """The folder for files that belong to a database: every process of the application must come to the same one.
+
+    A server may be called by many names, so of a PostgreSQL URL only the database's own counts. Where several servers
+    have one of this name, they share the folder; files there are named by job, which are different everywhere.
+    """
+    kind, slashes, rest = database.partition("://")
+    if kind == "sqlite" and rest.startswith("/"):
+        if not rest[1:] or rest[1:] == ":memory:":
+            raise SettingsError(f"the accounts example keeps its data in a file: {WANTED}")
+        file = Path(rest[1:]).absolute()
+        return file.with_name(file.name + ".files")
+    if kind in ("postgresql", "postgres") and slashes:
+        name = name_in(database)
+        if not name:
+            raise SettingsError(f"{hidden(database)} names no database: {WANTED}")
+        home = os.path.expanduser("~/.local/share/offpath-accounts")
+        return Path(home, quote(name, safe="") + ".files")
+    raise SettingsError(f"{hidden(database)} is no database we know: {WANTED}")
+
+
+def name_in(url: str) -> str:
+    """The database that a PostgreSQL URL names; "" when it leaves that open."""
+    return unquote(url.partition("://")[2].partition("/")[2].partition("?")[0])
+
+
+def hidden(url: str) -> str:
+    """A URL as it may be shown: without its password."""
+    return re.sub(r"(?<=://)([^/@:]*):.*(?=@)", r"\1:…", url)
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings. SettingsError when one is wrong."""
+    return Settings.read()

@@ -1,0 +1,1 @@
+"""Real servers, started for tests, measurements and the demo. Of the repository; the wheel has none of it."""

@@ -1,0 +1,55 @@
+"""Which application, on which database."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from ..app import Offpath
+from ..errors import ConfigurationError
+
+
+def application(options: argparse.Namespace) -> Offpath:
+    """The user's Offpath object, on the database that was asked for. ConfigurationError when there is none."""
+    if not options.app:
+        raise ConfigurationError("say which application: --app module:attr, or OFFPATH_APP")
+    jobs = _load(options.app, options.app_dir)
+    if options.database:
+        jobs.use_database(options.database)
+    return jobs
+
+
+def application_or_database(options: argparse.Namespace) -> Offpath:
+    """The same, but a database alone will do: for commands that only look at rows."""
+    if options.app:
+        return application(options)
+    if not options.database and not os.environ.get("OFFPATH_DATABASE"):
+        raise ConfigurationError(
+            "say which jobs: --app module:attr or --database URL (or OFFPATH_APP, OFFPATH_DATABASE)"
+        )
+    return Offpath(options.database)
+
+
+def _load(name: str, folder: str) -> Offpath:
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        raise ConfigurationError(f"--app looks like module:attr, for instance shop.tasks:jobs, not {name!r}")
+    path = os.path.abspath(folder)
+    if not os.path.isdir(path):
+        raise ConfigurationError(f"--app-dir {folder}: there is no such directory")
+    if path not in sys.path:
+        sys.path.insert(0, path)
+    try:
+        found: object = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise  # the module is there, something it imports is not: the traceback says what
+        raise ConfigurationError(f"--app {name}: there is no module {error.name!r} in {path} or on the path") from None
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, Offpath):
+        what = "is not there" if found is None else f"is a {type(found).__name__}, not an Offpath"
+        raise ConfigurationError(f"--app {name}: {attribute} {what}")
+    return found

@@ -1,0 +1,195 @@
+"""Shapes by pydantic: whatever it can carry both ways. Imported only when pydantic is installed."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NotRequired
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer
+from typing_extensions import TypedDict
+
+from ..errors import ConfigurationError
+from .guards import SURROGATE, Unfit, disguised, keys_lost, refuse
+
+# base64: bytes of any value survive. constants: NaN is written as NaN, to be found and refused, where pydantic's
+# default writes null and nobody ever hears of it.
+_READING = ConfigDict(extra="forbid", val_json_bytes="base64")
+_WRITING = CoreConfig(ser_json_bytes="base64", ser_json_inf_nan="constants")
+_REPLACED = "\ufffd".encode()
+_UNREADABLE = re.compile(r"'type': '(?:is-subclass|callable)'")  # core schemas that no JSON fits
+_LOOSE = re.compile(r"'type': 'any'|_behavior': 'allow'")  # here a dict may hide whose keys nobody has checked
+_DICT, _TEXT_DICT = "'type': 'dict'", "'type': 'dict', 'keys_schema': {'type': 'str'"
+_make_record: Any = TypedDict  # called, not subclassed: that form takes any parameter name
+
+
+class TypedShape:
+    """One annotation: validated as FastAPI would (lax), written as JSON, read back as that type."""
+
+    _root = False  # whether the outermost object is ours
+
+    def __init__(self, adapter: TypeAdapter[Any], label: str) -> None:
+        self._adapter = adapter
+        self._by_alias = False
+        schema = _schema(adapter, label)
+        core = str(adapter.core_schema)
+        if _UNREADABLE.search(core):
+            raise ConfigurationError(f"{label}: it has no JSON form: classes and functions cannot be stored")
+        if "'writeOnly': True" in str(schema):
+            raise ConfigurationError(
+                f"{label}: a secret is written as asterisks and would not come back; pass it as str"
+            )
+        self._loose = bool(_LOOSE.search(core)) or core.count(_DICT) > core.count(_TEXT_DICT)
+        # Only inside a class with settings of its own can something be written that is not what was meant.
+        self._nested = "$defs" in schema or (schema.get("type") == "object" and not self._root)
+        self._validate = adapter.validator.validate_python
+        # Written by field name, or by alias where others read it too (a result over HTTP): both come back.
+        self._read = functools.partial(adapter.validator.validate_json, by_alias=True, by_name=True)
+        self._write = SchemaSerializer(adapter.core_schema, _WRITING).to_json
+
+    def outward(self) -> TypedShape:
+        """The same, written by alias, as OpenAPI describes it: unless an alias is for writing only and would not be
+        understood when it is read back."""
+        written, read = (set(_names(self._adapter.json_schema(mode=mode))) for mode in ("serialization", "validation"))
+        computed = written - set(_names(self._adapter.json_schema(mode="serialization", by_alias=False)))
+        self._by_alias = computed <= read
+        return self
+
+    def dump(self, value: Any) -> bytes:
+        """Unfit when the value is not of the type or cannot be written."""
+        try:
+            checked = self._validate(value)
+            if self._nested:
+                raw = self._write(checked, by_alias=self._by_alias, round_trip=True, warnings="error")
+                suspect = b"null" in raw or _REPLACED in raw
+            else:
+                raw = self._write(checked, by_alias=self._by_alias, round_trip=True)
+                suspect = _REPLACED in raw
+            loose = self._loose and raw.count(b"{") > self._root
+            if suspect or loose:
+                written = self._adapter.dump_python(checked, round_trip=True, warnings=False)
+                reason = (disguised(written) if suspect else None) or (keys_lost(written, raw) if loose else None)
+                if reason:
+                    raise Unfit(reason)
+            return raw
+        except ValidationError as error:
+            raise _unfit(error) from None
+        except PydanticSerializationError as error:
+            raise Unfit(_plain_words(str(error))) from None
+        except (UnicodeError, ValueError, TypeError, RecursionError, ArithmeticError) as error:
+            raise Unfit(f"{type(error).__name__}: {error}") from error
+
+    def load(self, text: str) -> Any:
+        """Unfit when the text is not JSON or not of the type."""
+        try:
+            return self._read(text)
+        except ValidationError as error:
+            raise _unfit(error) from None
+        except (UnicodeError, ValueError, TypeError, RecursionError, ArithmeticError) as error:
+            raise Unfit(f"{type(error).__name__}: {error}") from error
+
+
+class TypedRecord(TypedShape):
+    """All parameters of a task in one shape: one pass to check them and one to write them."""
+
+    _root = True
+
+    def __init__(self, fields: Mapping[str, tuple[Any, bool]], label: str) -> None:
+        self._label = label
+        self._fields = {name: annotation for name, (annotation, _) in fields.items()}
+        wanted = {
+            name: annotation if required else NotRequired[annotation] for name, (annotation, required) in fields.items()
+        }
+        record = _make_record("Arguments", wanted)
+        record.__pydantic_config__ = _READING
+        for name, annotation in self._fields.items():
+            _adapter(annotation, f"{label}: parameter {name!r}")
+        super().__init__(_adapter(record, label), label)
+
+    def blame(self, values: Mapping[str, Any]) -> Unfit | None:
+        """Which of the arguments cannot be stored, when all of them together could not."""
+        sizes: dict[str, int] = {}
+        for name, value in values.items():
+            if name not in self._fields:  # a name that is no UTF-8 stops the dump before its check
+                return Unfit("there is no such parameter", name)
+            try:
+                raw = TypedShape(_adapter(self._fields[name], self._label), self._label).dump(value)
+            except Unfit as unfit:
+                return Unfit(unfit.reason, name)
+            reason = refuse(raw)
+            if reason:
+                return Unfit(reason, name)
+            sizes[name] = len(raw)
+        return None
+
+
+def shape(annotation: Any, label: str) -> TypedShape:
+    """ConfigurationError, beginning with `label`, when the annotation cannot be carried both ways."""
+    return TypedShape(_adapter(annotation, label), label).outward()
+
+
+record = TypedRecord
+
+
+def _adapter(annotation: Any, label: str) -> TypeAdapter[Any]:
+    try:
+        try:
+            return TypeAdapter(annotation, config=_READING)
+        except PydanticUserError as error:
+            if error.code != "type-adapter-config-unused":
+                raise
+            return TypeAdapter(annotation)  # a class that has settings of its own
+    except PydanticUserError as error:
+        raise ConfigurationError(f"{label}: {_first_line(error)}") from None
+    except NameError as error:
+        raise ConfigurationError(f"{label}: {error}; its type must be importable at run time") from None
+
+
+def _schema(adapter: TypeAdapter[Any], label: str) -> dict[str, Any]:
+    try:
+        return adapter.json_schema(schema_generator=_Schema)
+    except PydanticInvalidForJsonSchema as error:
+        raise ConfigurationError(f"{label}: it has no JSON form: {_first_line(error)}") from None
+    except PydanticUserError as error:
+        raise ConfigurationError(f"{label}: {_first_line(error)}") from None
+
+
+def _names(schema: Any) -> Iterator[str]:
+    """Every property name in a JSON Schema, at any depth."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", ())
+        for part in schema.values():
+            yield from _names(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from _names(part)
+
+
+class _Schema(GenerateJsonSchema):
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0].rstrip(". ")
+
+
+def _unfit(error: ValidationError) -> Unfit:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    name, *inside = (str(part) for part in first["loc"]) if first["loc"] else ("",)
+    reason = {"missing": "is missing", "extra_forbidden": "there is no such parameter"}.get(first["type"])
+    if reason is None or inside:
+        reason = first["msg"][:1].lower() + first["msg"][1:]
+    return Unfit(f"{reason} (at {'.'.join(inside)})" if inside else reason, name)
+
+
+def _plain_words(message: str) -> str:
+    message = _first_line(Exception(message)).removeprefix("Error serializing to JSON: ")
+    if "surrogates not allowed" in message:
+        return SURROGATE
+    if "depth exceeded" in message or "Circular reference" in message:
+        return "is nested too deeply, or contains itself"
+    return message[:1].lower() + message[1:]

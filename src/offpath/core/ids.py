@@ -1,0 +1,32 @@
+"""Identifiers: UUID version 7 (RFC 9562 §5.7) as canonical text, 48 bits of time and 74 random bits."""
+
+from __future__ import annotations
+
+import re
+
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def uuid7(now: int, random: bytes) -> str:
+    """The id for a moment (µs since the epoch) and 10 bytes from a CSPRNG (74 of their 80 bits are used).
+
+    Sorts by time to the millisecond, so primary keys grow at one end and a list's cursor is the id itself.
+    """
+    return at_moment(now, random_part(random))
+
+
+def at_moment(now: int, random: str) -> str:
+    """The id for a moment (µs since the epoch) and a random part that no other id has."""
+    ms = f"{now // 1000:012x}"
+    return f"{ms[:8]}-{ms[8:]}-{random}"
+
+
+def random_part(random: bytes) -> str:
+    """Version, variant and 74 random bits, as an id ends."""
+    r = random.hex()
+    return f"7{r[0:3]}-{'89ab'[int(r[3], 16) & 3]}{r[4:7]}-{r[7:19]}"
+
+
+def is_id(text: str) -> bool:
+    """True when `text` is an id as this module writes them; anything else names no job."""
+    return _CANONICAL.fullmatch(text) is not None

@@ -1,0 +1,287 @@
+"""How a job lives: the one table, and the five decisions that move a job through it. Pure.
+
+    new      a call becomes a job
+    settle   an attempt ended: outcome + policy + clock → change
+    cancel   someone asked to stop
+    expire   the worker that held it is dead
+    overdue  its deadline passed while it waited
+
+(The sixth move, `claim`, needs no decision: the store takes ready jobs in order and raises their fence.)
+If a job changes state, it says so here. The SQL CHECK and the picture in docs/ are compared with `MOVES`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Literal, assert_never
+
+from ..errors import Conflict
+from .call import Call
+from .change import Change
+from .events import Event
+from .job import Finished, Job, State
+from .options import (
+    DEFAULT_PRIORITY,
+    MAX_CRASHES,
+    SECOND,
+    Policy,
+    Queue,
+    Retention,
+    after,
+    callback_of,
+    check_once,
+    moment,
+    overrides,
+)
+from .outcome import Canceled, Done, Errored, Expired, Interrupted, Outcome, Snoozed, clean, error
+
+Cause = Literal["due", "claim", "done", "retry", "snooze", "interrupt", "crash", "give_up", "stop", "ask", "overdue"]
+
+MOVES: Mapping[State, Mapping[Cause, State]] = MappingProxyType(
+    {
+        State.SCHEDULED: {"due": State.READY, "stop": State.CANCELED, "overdue": State.FAILED},
+        State.WAITING: {"due": State.READY, "stop": State.CANCELED, "overdue": State.FAILED},
+        State.READY: {"claim": State.RUNNING, "stop": State.CANCELED, "overdue": State.FAILED},
+        State.RUNNING: {
+            "done": State.SUCCEEDED,
+            "retry": State.SCHEDULED,  # failed, attempts left
+            "snooze": State.SCHEDULED,  # asked to come again, no attempt spent
+            "interrupt": State.READY,  # we stop, the job does not suffer
+            "crash": State.READY,  # its worker died; counted apart from attempts
+            "give_up": State.FAILED,
+            "ask": State.RUNNING,  # cancel requested, still running
+            "stop": State.CANCELED,
+        },
+        State.SUCCEEDED: {},
+        State.FAILED: {},
+        State.CANCELED: {},
+    }
+)
+
+
+def new(call: Call, queue: Queue | None, now: int, id: str) -> tuple[Job, Event]:
+    """The job that `call` asks for, and its first event. `queue` is the declaration of the queue it goes to, if any."""
+    task, using = call.options, call.using
+    once = task.delivery == "at_most_once"
+    if once and using.retry is not None:
+        check_once(using.retry)
+    run_at = now
+    if using.run_at is not None:
+        run_at = moment(using.run_at, "run_at")
+    elif using.delay is not None:
+        run_at = after(now, using.delay)
+    deadline: int | None = None
+    if using.deadline is not None:
+        given = using.deadline
+        deadline = moment(given, "deadline") if isinstance(given, datetime) else after(now, given)
+    elif task.deadline is not None:
+        deadline = after(now, task.deadline)
+    if using.priority is not None:
+        priority = using.priority
+    elif task.priority is not None:
+        priority = task.priority
+    elif queue is not None and queue.priority is not None:
+        priority = queue.priority
+    else:
+        priority = DEFAULT_PRIORITY
+    state = State.SCHEDULED if run_at > now else State.READY
+    # By position, in the order of `Job`: by name it takes three times as long, and every enqueue comes by here.
+    job = Job(
+        id, call.task, call.version, call.args, using.queue or task.queue, priority, state, run_at, deadline, using.key,
+        1, 0, 0, None, None, once, call.watched, using.owner, overrides(using, call.tenant),
+    )  # fmt: skip
+    return job, QUEUED
+
+
+QUEUED = Event("queued", {})
+
+
+def started(attempt: int) -> Event:
+    """The event of a claim."""
+    return Event("started", {"attempt": attempt})
+
+
+def again(old: Finished, now: int, id: str) -> tuple[Job, Event]:
+    """A new job that runs a finished one again, with a fresh budget of attempts. The old one stays as it ended."""
+    if old.args is None:
+        raise Conflict(f"job {old.id} cannot be retried: its arguments have been erased")
+    job = Job(
+        id=id,
+        task=old.task,
+        version=old.version,
+        args=old.args,
+        queue=old.queue,
+        priority=old.priority,
+        state=State.READY,
+        run_at=now,
+        deadline=None,
+        key=old.key,
+        attempt=1,
+        crashes=0,
+        fence=0,
+        worker=None,
+        cancel_at=None,
+        once=old.once,
+        watched=old.watched,
+        owner=old.owner,
+        options=old.options,
+        retry_of=old.id,
+    )
+    return job, QUEUED
+
+
+def settle(job: Job, outcome: Outcome, policy: Policy, now: int, u: float) -> Change:
+    """What becomes of a running job whose attempt said `outcome`; `u` is uniform in [0, 1), for the jitter."""
+    if job.cancel_at is not None:
+        # Cancel wins over everything an attempt can say, success included (it was promised to the caller).
+        return _stop(job, _why(job, outcome), job.cancel_at, policy.retention, now)
+    match outcome:
+        case Done(result):
+            return Change(
+                job.id,
+                job.fence,
+                False,
+                MOVES[job.state]["done"],
+                job.run_at,
+                job.attempt,
+                job.crashes,
+                result if policy.keep_result else None,
+                None,
+                None,
+                _expiry(job, State.SUCCEEDED, policy.retention, now),
+                _SUCCEEDED if job.watched else (),
+                None,
+                job.watched and job.options is not None and callback_of(job.options) is not None,
+            )
+        case Errored(said, retryable):
+            if not retryable or job.attempt >= policy.max_attempts or job.once:
+                return _fail(job, "give_up", said, policy.retention, now)
+            delay = policy.backoff.delay(job.attempt, u)
+            run_at = now + round(delay * SECOND)
+            if job.deadline is not None and run_at >= job.deadline:
+                detail = "no attempt could start in time"
+                late = error("deadline", "Deadline exceeded", detail=detail, last_error=json.loads(said))
+                return _fail(job, "give_up", late, policy.retention, now)
+            event = Event("retrying", {"attempt": job.attempt + 1, "delay": round(delay, 3), "error": said})
+            return _back(job, "retry", run_at, event, attempt=job.attempt + 1)
+        case Snoozed(delay):
+            return _back(job, "snooze", now + round(delay * SECOND), Event("requeued", {"reason": "snooze"}))
+        case Canceled(reason):
+            return _stop(job, reason, now, policy.retention, now)
+        case Interrupted(reason, begun):
+            if job.once and begun:
+                return _fail(job, "give_up", LOST, policy.retention, now)
+            return _back(job, "interrupt", job.run_at, Event("requeued", {"reason": clean(reason)}))
+        case Expired():
+            # (This claim is one of its fences.)
+            return _fail(job, "give_up", DEADLINE if job.fence <= 1 else LATE, policy.retention, now)
+        case _:
+            assert_never(outcome)
+
+
+def cancel(job: Job, reason: str, retention: Retention, now: int) -> Change | None:
+    """Someone asked a live job to stop; None when they had asked before."""
+    if job.state is not State.RUNNING:
+        return _stop(job, reason, now, retention, now)
+    if job.cancel_at is not None:
+        return None
+    reason = clean(reason)
+    event = Event("canceling", {"reason": reason})
+    return Change(
+        job.id,
+        job.fence,
+        False,
+        MOVES[job.state]["ask"],
+        job.run_at,
+        job.attempt,
+        job.crashes,
+        cancel_at=now,
+        events=(event,) if job.watched else (),
+        cancel_reason=reason,
+    )
+
+
+def expire(job: Job, retention: Retention, now: int) -> Change:
+    """The worker that held this running job is dead. Three such deaths and the job is quarantined."""
+    crashes = job.crashes + 1
+    if job.cancel_at is not None:
+        return _stop(job, _why(job, None), job.cancel_at, retention, now)._replace(crashes=crashes)
+    if job.once:
+        return _fail(job, "give_up", LOST, retention, now)._replace(crashes=crashes)
+    if crashes >= MAX_CRASHES:
+        poison = error("quarantined", "Quarantined", detail=f"{crashes} workers died while running this job")
+        return _fail(job, "give_up", poison, retention, now)._replace(crashes=crashes)
+    return _back(job, "crash", job.run_at, Event("requeued", {"reason": "worker lost"}))._replace(crashes=crashes)
+
+
+def overdue(job: Job, retention: Retention, now: int) -> Change | None:
+    """A job whose deadline passed while it waited never starts; None while there is time."""
+    if job.state is State.RUNNING or job.deadline is None or job.deadline > now:
+        return None
+    return _fail(job, "overdue", LATE if job.fence else DEADLINE, retention, now)
+
+
+DEADLINE = error("deadline", "Deadline exceeded", detail="the deadline passed before an attempt could start")
+LATE = error("deadline", "Deadline exceeded", detail="the deadline passed while the job waited to be taken up again")
+LOST = error("lost", "Worker lost", detail="at-most-once: the work may have begun, so it is not repeated")
+_SUCCEEDED = (Event("succeeded", {}),)
+
+
+def _why(job: Job, outcome: Outcome | None) -> str:
+    """The reason of whoever asked first; what the attempt itself said only where none has been stored."""
+    if job.cancel_reason is not None:
+        return job.cancel_reason
+    return outcome.reason if isinstance(outcome, Canceled) else "cancel requested"
+
+
+def _back(job: Job, cause: Cause, run_at: int, event: Event, *, attempt: int | None = None) -> Change:
+    return Change(
+        job.id,
+        job.fence,
+        False,
+        MOVES[job.state][cause],
+        run_at,
+        job.attempt if attempt is None else attempt,
+        job.crashes,
+        events=(event,) if job.watched else (),
+    )
+
+
+def _fail(job: Job, cause: Cause, said: str, retention: Retention, now: int) -> Change:
+    return _end(job, MOVES[job.state][cause], said, None, Event("failed", {}), retention, now)
+
+
+def _stop(job: Job, reason: str, asked: int, retention: Retention, now: int) -> Change:
+    said = error("canceled", "Canceled", detail=reason, public=True, reason=reason, requested_at=asked)
+    event = Event("canceled", {"reason": clean(reason)})
+    return _end(job, MOVES[job.state]["stop"], said, asked, event, retention, now)
+
+
+def _end(job: Job, state: State, said: str, asked: int | None, event: Event, retention: Retention, now: int) -> Change:
+    return Change(
+        job.id,
+        job.fence,
+        job.cancel_at is not None,
+        state,
+        job.run_at,
+        job.attempt,
+        job.crashes,
+        None,
+        said,
+        asked,
+        _expiry(job, state, retention, now),
+        (event,) if job.watched else (),
+        None,
+        job.watched and job.options is not None and callback_of(job.options) is not None,
+    )
+
+
+def _expiry(job: Job, state: State, retention: Retention, now: int) -> int | None:
+    if job.watched:
+        keep = retention.operation
+    else:
+        keep = retention.failed if state is State.FAILED else retention.finished
+    return None if keep is None else now + keep

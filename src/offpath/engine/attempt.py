@@ -1,0 +1,224 @@
+"""One attempt in full dress: hooks, context, providers, then the function, on the loop or in a thread.
+
+The slots run a plain coroutine in place; everything else comes through here. Whatever goes wrong is raised: the slot
+turns it into an outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
+
+from ..core.change import Change
+from ..core.job import Job, State, principal
+from ..core.outcome import Done, Errored, Expired, Outcome
+from ..core.trace import trace_id
+from ..observe import signal
+from ..tasks import AttemptInfo, Authorizer, Context, HookKind
+from ..tracing import within
+from . import failures, hooks
+from .inject import Scope, Shared
+from .plans import Plan
+from .progress import Reporter
+from .slot import Slot, labels
+from .threads import Threads
+from .transaction import Ending, Outside, Own, around, around_here
+
+R = TypeVar("R")
+
+
+class Stage(NamedTuple):
+    """What the attempts of one worker have in common."""
+
+    outside: Outside
+    threads: Threads
+    shared: Shared
+    authorizer: Authorizer | None  # may whoever started the job still have it done?
+    lost: Callable[[Slot], None]  # the store has refused a write of this attempt: another worker has the job
+
+
+async def attempt(stage: Stage, worker: str, slot: Slot, plan: Plan, job: Job, given: dict[str, Any]) -> Outcome | None:
+    """Run one job; gives what it says, or None when it has nothing to say."""
+    slot.unbegun = job
+    if stage.authorizer is not None and not await _may(stage.authorizer, job, stage.threads):
+        return failures.revoked()
+    if before := plan.hooks.get("before"):
+        await hooks.run("before", before, info(job, plan), stage.threads)
+    reporter = _reporter(stage, worker, slot, job) if plan.task.takes_context else None
+    failure: BaseException | None = None
+    ending = Ending(None)
+    try:
+        async with Scope(stage.shared) as scope:
+            try:
+                run = _on_loop if plan.executor == "async" else _in_thread
+                ending = await run(stage, slot, plan, job, given, scope, reporter)
+            except BaseException as exc:
+                failure = exc
+                raise
+            if ending.change is not None and ending.outcome is not None:
+                slot.carried = ending.outcome, ending.change
+            if ending.asked is not None and slot.asked is None:
+                slot.asked = ending.asked
+    except BaseException as exc:
+        if slot.carried is None:
+            raise
+        _closing_failed(plan, job, exc)
+    finally:
+        if reporter is not None:
+            await reporter.close()
+    if failure is not None:  # a provider has swallowed it; the attempt has failed all the same
+        raise failure
+    return ending.outcome
+
+
+async def _may(authorizer: Authorizer, job: Job, threads: Threads) -> bool:
+    """Asked before each attempt, of jobs that are somebody's. One that raises fails the attempt: nothing is done."""
+    who = principal(job)
+    if who is None:
+        return True
+    if inspect.iscoroutinefunction(authorizer):
+        return bool(await authorizer(who))
+    said = await threads.run(functools.partial(authorizer, who))  # plain code may block: never on the loop
+    return bool(await said if inspect.isawaitable(said) else said)
+
+
+def _closing_failed(plan: Plan, job: Job, exc: BaseException) -> None:
+    """What a provider does after the commit cannot undo it."""
+    signal(
+        "attempt.hook_failed",
+        **labels(job),
+        kind="provider",
+        hook=plan.wanted.transaction or "",
+        error=f"{failures.name(exc)}: {failures.text(exc)}",
+    )
+
+
+async def _on_loop(
+    stage: Stage, slot: Slot, plan: Plan, job: Job, given: dict[str, Any], scope: Scope, reporter: Reporter | None
+) -> Ending:
+    for name, recipe in plan.wanted.parameters.items():
+        given[name] = await scope.get(recipe)
+    context: tuple[Context[Any], ...] = ()
+    if reporter is not None:
+        deps = ... if plan.wanted.deps is None else await scope.get(plan.wanted.deps)
+        context = (_context(slot, job, reporter, deps),)
+    if plan.wanted.transaction is not None:
+        own = Own(stage.outside, slot, plan, job, given[plan.wanted.transaction], reporter)
+
+        def run() -> Awaitable[Any]:
+            slot.unbegun = None
+            running: Awaitable[Any] = plan.fn(*context, **given)
+            return running
+
+        return await around(own, run, plan.encode)
+    slot.unbegun = None
+    value = await plan.fn(*context, **given)
+    # Encoded before the providers close: a lazy attribute of a model may still need its session.
+    return Ending(Done(plan.encode(value) if plan.encode is not None else None))
+
+
+async def _in_thread(
+    stage: Stage, slot: Slot, plan: Plan, job: Job, given: dict[str, Any], scope: Scope, reporter: Reporter | None
+) -> Ending:
+    wanted = plan.wanted
+    for recipe in (*wanted.parameters.values(), *((wanted.deps,) if wanted.deps else ())):
+        await scope.prepare(recipe)
+
+    slot.unbegun = None  # from here on the thread decides when
+
+    def work() -> Ending:
+        failure: BaseException | None = None
+        ending = Ending(None)
+        with contextlib.ExitStack() as stack:
+            try:
+                for name, recipe in wanted.parameters.items():
+                    given[name] = scope.here(recipe, stack)
+                context: tuple[Context[Any], ...] = ()
+                if reporter is not None:
+                    deps = ... if wanted.deps is None else scope.here(wanted.deps, stack)
+                    context = (_context(slot, job, reporter, deps),)
+                if wanted.transaction is None:
+                    ending = Ending(Done(call(plan, given, *context)))
+                else:
+                    own = Own(stage.outside, slot, plan, job, given[wanted.transaction], reporter)
+                    ending = around_here(own, lambda: call(plan, given, *context))
+            except BaseException as exc:
+                failure = exc
+                raise
+        if failure is not None:
+            raise failure
+        return ending
+
+    return await in_thread(stage.threads, slot, work)
+
+
+def call(plan: Plan, given: dict[str, Any], *context: Context[Any]) -> str | None:
+    """Call a plain function and encode what it returns."""
+    value = plan.fn(*context, **given)
+    return plan.encode(value) if plan.encode is not None else None
+
+
+async def in_thread(threads: Threads, slot: Slot, work: Callable[[], R]) -> R:
+    """Run it in a thread; meanwhile the slot cannot be stopped by cancelling it."""
+    slot.threaded = True
+    try:
+        return await threads.run(work)
+    finally:
+        slot.threaded = False
+
+
+def _reporter(stage: Stage, worker: str, slot: Slot, job: Job) -> Reporter:
+    def stale() -> None:
+        if slot.job is job:
+            stage.lost(slot)
+
+    store, clock = stage.outside.store, stage.outside.clock
+    return Reporter(store, worker, job, asyncio.get_running_loop(), clock, stale)
+
+
+def _context(slot: Slot, job: Job, reporter: Reporter, deps: Any) -> Context[Any]:
+    def canceled() -> bool:
+        if slot.job is not job:  # the attempt is over; whoever still asks should stop
+            return True
+        if slot.why is None:
+            return False
+        slot.noticed = True
+        return True
+
+    return Context(
+        job.id, job.attempt, job.fence, sink=reporter, canceled=canceled, deps=deps, principal=principal(job)
+    )
+
+
+async def after(
+    stage: Stage, plan: Plan, job: Job, outcome: Outcome, change: Change, error: BaseException | None, duration: float
+) -> None:
+    """The hooks that follow an attempt, once `change` is in the store: they cannot delay it."""
+    told = replace(info(job, plan), outcome=outcome, error=error, duration=duration)
+    failed = isinstance(outcome, Errored | Expired)
+    kinds: list[HookKind] = ["after"]
+    if failed:
+        kinds.append("failure")
+    if failed and change.state is State.FAILED:
+        kinds.append("exhausted")
+    with within(job):
+        for kind in kinds:
+            await hooks.run(kind, plan.hooks.get(kind, ()), told, stage.threads)
+
+
+def info(job: Job, plan: Plan) -> AttemptInfo:
+    return AttemptInfo(
+        job=job.id,
+        task=job.task,
+        queue=job.queue,
+        attempt=job.attempt,
+        max_attempts=plan.policy.max_attempts,
+        key=job.key,
+        owner=job.owner,
+        trace=trace_id(job.id, job.options),
+    )

@@ -1,0 +1,280 @@
+"""The slots of one process and what surrounds them: it outlives the ids under which the process works."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from ..core.change import Change
+from ..core.job import Job, State
+from ..core.options import Policy
+from ..core.outcome import Canceled, Done, Errored, Expired, Interrupted, Outcome, Snoozed
+from ..errors import StoreError
+from ..observe import heard, signal
+from ..ports import Announce, Store
+from ..settings import Settings
+from ..tasks import Registry
+from ..tracing import recording
+from . import attempt as dress
+from . import failures
+from .clock import Clock
+from .inject import Recipes, Shared
+from .leases import Keeper
+from .plans import Plan, Plans
+from .pump import Intake, Pump
+from .slot import Slot, Stop, labels
+from .slots import Lane
+from .threads import Threads
+from .transaction import Outside
+from .wake import Alarm
+
+CLOSING = 10.0  # s for providers to close
+UNKNOWN = 60.0  # s until a job of a task that nobody here knows is looked at again
+
+
+class Crew:
+    """See `slots.Host`. `pump`, `keeper` and `alarm` are those of the present id."""
+
+    pump: Pump
+    keeper: Keeper
+    alarm: Alarm
+
+    def __init__(self, store: Store, registry: Registry, settings: Settings, clock: Clock, announce: Announce) -> None:
+        self.clock = clock
+        self.concurrency = settings.concurrency
+        self.running: dict[str, Slot] = {}
+        self.asked: dict[str, tuple[int, str]] = {}
+        self.held: dict[str, Job] = {}
+        self.succeeded = self.failed = 0
+        recipes = Recipes(registry)
+        recipes.check()
+        self.plans = Plans(registry, recipes)
+        self.threads = Threads(settings.threads)
+        self.shared = Shared()
+        self._store, self._registry = store, registry
+        outside = Outside(store, clock, announce, settings.url.startswith("sqlite:"))
+        self._stage = dress.Stage(
+            outside, self.threads, self.shared, registry.authorizer, lambda slot: self._stop(slot, "lost")
+        )
+        self.loud = self.recorded = False
+        self.until_empty = False
+        self.lanes = self._make_lanes(settings)
+        self._reading: asyncio.Task[None] | None = None
+
+    def _make_lanes(self, settings: Settings) -> list[Lane]:
+        """Only lanes that some task needs: a worker with coroutines only starts no threads, and claims for one lane."""
+        grace, most = settings.cancel_grace, settings.concurrency
+        lanes = []
+        if self._registry.claims("async"):
+            lanes.append(Lane("async", most, self, grace))
+        if self._registry.claims("thread"):
+            lanes.append(Lane("thread", min(settings.threads, most), self, grace))
+        if len(lanes) == 2:
+            lanes[0].neighbour, lanes[1].neighbour = lanes[1], lanes[0]
+        return lanes
+
+    def intakes(self, poll: float) -> list[Intake]:
+        return [Intake(lane, json.dumps(self._registry.claims(lane.kind)), self.clock, poll) for lane in self.lanes]
+
+    # -- one id after the other --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        for lane in self.lanes:
+            lane.start()
+
+    def begin(self, keeper: Keeper, pump: Pump, alarm: Alarm) -> None:
+        self.keeper, self.pump, self.alarm = keeper, pump, alarm
+
+    def confirmed(self) -> None:
+        """The lease stands (again): start work."""
+        for lane in self.lanes:
+            lane.open = True
+            lane.wake()
+        self.pump.stir()
+
+    def lost(self) -> None:
+        """The jobs here belong to others: forget those that have not started, tell those that run."""
+        signal("worker.lapsed", worker=self.keeper.worker, running=len(self.running))
+        for lane in self.lanes:
+            lane.take_back()
+            lane.stop_all("lost")
+        self.held.clear()
+        self.asked.clear()
+
+    async def close(self) -> None:
+        for lane in self.lanes:
+            lane.stop_all("lost")  # nothing runs any more, unless the worker itself has broken down
+            lane.close()
+        if self._reading is not None:
+            self._reading.cancel()
+        try:
+            async with asyncio.timeout(CLOSING):
+                await self.shared.close()
+        except Exception as error:
+            signal("worker.crashed", worker=self.keeper.worker, error=f"closing a provider: {error}", exc_info=error)
+        self.threads.close()
+
+    @property
+    def load(self) -> int:
+        return sum(lane.load for lane in self.lanes) + len(self.held)
+
+    # -- for the slots (see `slots.Host`) ----------------------------------------------------------------------------
+
+    def fenced(self) -> bool:
+        self.loud, self.recorded = heard("attempt.started"), recording()  # once per turn of the loop is often enough
+        return self.keeper.fenced()
+
+    async def attempt(self, slot: Slot, plan: Plan, job: Job, given: dict[str, Any]) -> Outcome | None:
+        return await dress.attempt(self._stage, self.keeper.worker, slot, plan, job, given)
+
+    async def in_thread(self, slot: Slot, plan: Plan, given: dict[str, Any]) -> str | None:
+        return await dress.in_thread(self.threads, slot, functools.partial(dress.call, plan, given))
+
+    def settle(
+        self, job: Job, plan: Plan, outcome: Outcome, started: float, fault: BaseException | None
+    ) -> Coroutine[Any, Any, None] | None:
+        if type(outcome) is Done:
+            self.succeeded += 1
+            if not self.loud and not plan.hooks:
+                self.pump.decide(job, outcome, plan.policy)
+                return None
+        duration = self.clock.elapsed() - started
+        hooked = plan.hooks and not isinstance(outcome, Interrupted)
+        verdict: asyncio.Future[Change | None] | None = None
+        if hooked:
+            verdict = asyncio.get_running_loop().create_future()
+
+        def then(job: Job, change: Change | None) -> None:
+            """Only what the store has taken is told: a job may belong to another worker by now."""
+            if change is not None:
+                if change.state is State.FAILED:
+                    self.failed += 1
+                _tell(job, plan, outcome, change, duration, fault)
+            if verdict is not None and not verdict.done():
+                verdict.set_result(change)
+
+        change = self.pump.decide(job, outcome, plan.policy, then)
+        if change.state is State.SCHEDULED:
+            self.alarm.at(change.run_at)
+        return self._hooks(verdict, plan, job, outcome, fault, duration) if verdict is not None else None
+
+    def settled(
+        self, job: Job, plan: Plan, outcome: Outcome, change: Change, started: float
+    ) -> Coroutine[Any, Any, None] | None:
+        self.succeeded += 1
+        self._store.released(job.worker or "", job.id)
+        self.pump.settled(job)
+        duration = self.clock.elapsed() - started
+        _tell(job, plan, outcome, change, duration, None)
+        if not plan.hooks:
+            if self.until_empty:
+                self.pump.hint()
+            return None
+        verdict: asyncio.Future[Change | None] = asyncio.get_running_loop().create_future()
+        verdict.set_result(change)
+        return self._hooks(verdict, plan, job, outcome, None, duration)
+
+    async def _hooks(
+        self,
+        verdict: asyncio.Future[Change | None],
+        plan: Plan,
+        job: Job,
+        outcome: Outcome,
+        fault: BaseException | None,
+        duration: float,
+    ) -> None:
+        change = await verdict
+        if change is not None:
+            await dress.after(self._stage, plan, job, outcome, change, fault, duration)
+        if self.until_empty:
+            self.pump.hint()  # the claim that carried the verdict met a busy slot
+
+    def policy(self, job: Job) -> Policy:
+        """What applies to a job that is given back unstarted."""
+        plan = self.plans.of(job)
+        return plan.policy if plan is not None else Policy(retention=self._registry.retention)
+
+    def unknown(self, job: Job) -> None:
+        """Claimed although its task is not known here (it was, when the claim left): back to the queue with it."""
+        signal("worker.unknown", task=job.task, version=job.version, jobs=1)
+        self.pump.decide(job, Snoozed(UNKNOWN), self.policy(job))
+
+    def ended(self, job: str) -> None:
+        if (held := self.held.pop(job, None)) is not None:
+            plan = self.plans.of(held)
+            for lane in self.lanes:
+                if plan is None or lane.kind == plan.executor:
+                    lane.feed([held])
+                    return
+
+    # -- cancel requests ---------------------------------------------------------------------------------------------
+
+    def look_for_cancels(self) -> None:
+        """Someone may have asked a job of ours to stop."""
+        if self._reading is None and (self.running or self.load):
+            self._reading = asyncio.get_running_loop().create_task(self._read_cancels())
+
+    async def _read_cancels(self) -> None:
+        try:
+            self.stop_asked(await self._store.read(self._store.verbs.canceling(self.keeper.worker)))
+        except StoreError:
+            return  # asked again at the next renewal; settling meets the request in any case
+        finally:
+            self._reading = None
+
+    def stop_asked(self, rows: Iterable[tuple[str, int, int, str]]) -> None:
+        waiting: set[str] | None = None
+        for job, fence, at, reason in rows:
+            slot = self.running.get(job)
+            if slot is not None and slot.job is not None:
+                if slot.job.fence == fence and slot.asked is None:
+                    slot.asked = (at, reason)
+                    self._stop(slot, "cancel")
+                continue
+            if waiting is None:
+                waiting = {one.id for lane in self.lanes for one in lane.queue}
+            if job in waiting:
+                self.asked[job] = (at, reason)
+
+    def _stop(self, slot: Slot, why: Stop) -> None:
+        plan = slot.plan
+        for lane in self.lanes:
+            if plan is not None and lane.kind == plan.executor:
+                lane.stop(slot, why)
+
+
+def _tell(job: Job, plan: Plan, outcome: Outcome, change: Change, duration: float, fault: BaseException | None) -> None:
+    """The signals of one ended attempt, as the store has it."""
+    this = labels(job)
+    if job.cancel_at is not None:  # cancel wins over whatever the attempt said
+        signal("attempt.canceled", **this, reason=job.cancel_reason or "")
+        return
+    match outcome:
+        case Done():
+            signal("attempt.succeeded", **this, duration=duration)
+        case Errored(said):
+            kind = json.loads(said)["kind"]
+            if kind == "timeout":
+                signal("attempt.timeout", **this, seconds=duration)
+            error = f"{failures.name(fault)}: {failures.text(fault)}" if fault is not None else kind
+            if kind == "undecodable":
+                signal("attempt.undecodable", **this, error=error)
+            else:
+                signal(
+                    "attempt.exhausted" if change.state is State.FAILED else "attempt.errored",
+                    **this,
+                    max_attempts=plan.policy.max_attempts,
+                    duration=duration,
+                    error=error,
+                )
+        case Snoozed(delay):
+            signal("attempt.snoozed", **this, delay=delay)
+        case Canceled(reason):
+            signal("attempt.canceled", **this, reason=reason)
+        case Interrupted(reason):
+            signal("attempt.returned", **this, reason=reason)
+        case Expired():
+            signal("attempt.expired", **this)

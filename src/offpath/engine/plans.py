@@ -1,0 +1,84 @@
+"""Everything about a job's task that is the same for many jobs, looked up once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..core.job import Job
+from ..core.options import Policy
+from ..core.trace import unstamped
+from ..tasks import Hook, HookKind, Registry, Task, parted
+from .inject import Recipes, Wanted
+
+MAX_PLANS = 1000  # options may differ from job to job (a timeout computed per call)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How jobs of one task, in one queue, with the same options, are run.
+
+    timeout   seconds, infinite when there is none
+    encode    None when the result is not kept
+    lean      it wants neither context nor providers, no hook listens and nobody is asked: it is run in place
+    """
+
+    task: Task[..., Any]
+    fn: Callable[..., Any]
+    decode: Callable[[str], dict[str, Any]]
+    encode: Callable[[Any], str] | None
+    policy: Policy
+    timeout: float
+    executor: Literal["async", "thread"]
+    wanted: Wanted
+    hooks: Mapping[HookKind, tuple[Hook, ...]]
+    lean: bool
+
+
+class Plans:
+    """Plans by (task, version, queue, options)."""
+
+    def __init__(self, registry: Registry, recipes: Recipes) -> None:
+        self._registry, self._recipes = registry, recipes
+        self._plans: dict[tuple[str, int, str, str | None], Plan] = {}
+
+    def of(self, job: Job) -> Plan | None:
+        """The plan for this job; None when its task, or that version of it, is not known here."""
+        options = job.options if job.options is None else unstamped(job.options)  # each job has a trace of its own
+        return self._plans.get((job.task, job.version, job.queue, options)) or self._make(job, options)
+
+    def _make(self, job: Job, options: str | None) -> Plan | None:
+        task = self._registry.get(job.task)
+        if task is None or job.version not in task.versions():
+            return None
+        shared, tenant = parted(options)
+        if tenant:  # tenants may be many, and share their plans
+            return self.of(job._replace(options=shared))
+        policy = task.policy(job.queue, options)
+        wanted = self._recipes.of(task)
+        hooks = self._hooks(task)
+        plan = Plan(
+            task=task,
+            fn=self._registry.around(task.fn),
+            decode=task.decoder(job.version),
+            encode=task.encode_result if policy.keep_result else None,
+            policy=policy,
+            timeout=float("inf") if policy.timeout is None else policy.timeout,
+            executor=task.executor,
+            wanted=wanted,
+            hooks=hooks,
+            lean=not (task.takes_context or wanted.any or hooks or self._registry.authorizer),
+        )
+        if len(self._plans) >= MAX_PLANS:
+            self._plans.clear()
+        self._plans[job.task, job.version, job.queue, options] = plan
+        return plan
+
+    def _hooks(self, task: Task[..., Any]) -> Mapping[HookKind, tuple[Hook, ...]]:
+        """The task's own and the application's; only kinds that someone listens to."""
+        kinds: tuple[HookKind, ...] = ("before", "after", "failure", "exhausted")
+        both: dict[HookKind, tuple[Hook, ...]] = {
+            kind: (*task.hooks[kind], *self._registry.hooks[kind]) for kind in kinds
+        }
+        return {kind: hooks for kind, hooks in both.items() if hooks}

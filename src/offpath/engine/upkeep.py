@@ -1,0 +1,139 @@
+"""What every worker does for all of them; nobody is elected, and a duty done twice is done once.
+
+Each duty stands alone: an error in one is a signal, and the others go on. Nothing here is in a hurry, except taking the
+jobs of a dead worker from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+
+from ..core.job import State
+from ..errors import SchemaError, StoreUnavailable
+from ..observe import signal
+from ..ports import Round, Store, Verb
+from ..tasks import Registry
+from .clock import Clock
+
+PAGE = 500
+MOST_BAD = 500  # jobs that the store will not have: if there are more, it is not the jobs' fault
+MINUTE = 60.0
+
+
+class Upkeep:
+    """Runs the duties of one worker until it is cancelled."""
+
+    def __init__(self, store: Store, registry: Registry, clock: Clock, every: float) -> None:
+        """`every`: seconds between two looks at what may be overdue."""
+        self._store, self._registry, self._clock, self._every = store, registry, clock, every
+        self._lapsed: deque[str] = deque()
+        self._stirred = asyncio.Event()
+
+    def lapsed(self, workers: Iterable[str]) -> None:
+        """These have a verdict: take their jobs from them, now. On the loop."""
+        self._lapsed.extend(worker for worker in workers if worker not in self._lapsed)
+        self._stirred.set()
+
+    async def run(self) -> None:
+        duties: tuple[tuple[str, float, Callable[[], Awaitable[None]]], ...] = (
+            ("overdue", self._every, self._overdue),
+            ("orphans", MINUTE, self._orphans),
+            ("prune", MINUTE, self._prune),
+            ("unknown", MINUTE, self.unknown),
+        )
+        clock = self._clock
+        # Not all at once at the start, and not in step with the other workers.
+        due = {name: clock.elapsed() + clock.chance() * every for name, every, _ in duties}
+        while True:
+            await self._expire()
+            for name, every, duty in duties:
+                if clock.elapsed() >= due[name]:
+                    due[name] = clock.elapsed() + clock.spread(every)
+                    await self._alone(name, duty)
+            await self._pause(min(due.values()) - clock.elapsed())
+
+    async def _pause(self, seconds: float) -> None:
+        self._stirred.clear()
+        if self._lapsed:
+            return
+        timer = asyncio.get_running_loop().call_later(max(0.01, seconds), self._stirred.set)
+        try:
+            await self._stirred.wait()
+        finally:
+            timer.cancel()
+
+    async def _alone(self, name: str, duty: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await duty()
+        except Exception as error:
+            trace = None if isinstance(error, StoreUnavailable) else error  # an outage is no bug of ours
+            signal("upkeep.failed", duty=name, error=f"{type(error).__name__}: {error}", exc_info=trace)
+
+    # -- the duties --------------------------------------------------------------------------------------------------
+
+    async def _expire(self) -> None:
+        """The dead: page by page, and any worker may take over in the middle. The keeper names them again and again
+        until their rows are gone, so an error here costs one interval."""
+        while self._lapsed:
+            worker = self._lapsed.popleft()
+
+            async def take(worker: str = worker) -> None:
+                verbs = self._store.verbs
+                if jobs := await self._pages("expire", lambda page, round: verbs.expire(worker, page, round)):
+                    signal("upkeep.recovered", dead=worker, jobs=jobs)
+
+            await self._alone("expire", take)
+
+    async def _orphans(self) -> None:
+        if jobs := await self._pages("orphans", self._store.verbs.orphans):
+            signal("upkeep.recovered", dead="", jobs=jobs)
+
+    async def _overdue(self) -> None:
+        if jobs := await self._pages("overdue", self._store.verbs.overdue):
+            signal("upkeep.overdue", jobs=jobs)
+
+    async def _prune(self) -> None:
+        if jobs := await self._pages("prune", lambda page, _: self._store.verbs.prune(page)):
+            signal("upkeep.pruned", jobs=jobs)
+
+    async def unknown(self) -> None:
+        """Jobs of a task, or a version, that no worker knows stay where they are; someone should hear of it."""
+        waiting: Counter[tuple[str, int]] = Counter()
+        for _, task, state, jobs, _, version in await self._store.read(self._store.verbs.counts()):
+            if state == State.READY and not self._registry.knows(task, version):
+                waiting[task, version] += jobs
+        known = await self._store.read(self._store.verbs.known_tasks()) if waiting else set()
+        for (task, version), jobs in waiting.items():
+            if f"{task}@{version}" in known:
+                continue  # another worker's: it will come to them
+            signal("worker.unknown", task=task, version=version, jobs=jobs)
+
+    async def _pages(self, duty: str, verb: Callable[[int, Round], Verb[int]]) -> int:
+        """Until a page finds nothing; between two pages others may write.
+
+        A page that the store will not have is done in smaller ones, until the job is found that it is about; that one
+        is left out, for this time.
+        """
+        done, size, round = 0, PAGE, Round()
+        while True:
+            round.taken = []
+            try:
+                found = await self._store.perform(partial(verb, size, round))
+            except (StoreUnavailable, SchemaError):
+                raise
+            except Exception as error:
+                if not round.taken or len(round.skip) >= MOST_BAD:
+                    raise
+                if len(round.taken) > 1:
+                    size = len(round.taken) // 2
+                    continue
+                round.skip.update(round.taken)
+                signal("upkeep.skipped", duty=duty, job=round.taken[0], error=f"{type(error).__name__}: {error}")
+                continue
+            if not found:
+                return done
+            done += found
+            size = min(2 * size, PAGE)

@@ -1,0 +1,257 @@
+"""One process's worker: what it does, in order. Everything else in this room is one line of this file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from ..errors import StoreError
+from ..observe import signal
+from ..ports import Store, Transport
+from ..settings import Settings
+from ..tasks import Registry
+from .census import Census
+from .clock import Clock, clock
+from .crew import Crew
+from .leases import Keeper, Listener
+from .pump import Pump
+from .shutdown import drain, on_signals
+from .upkeep import Upkeep
+from .wake import Alarm, Ear
+from .watch import Watch
+
+
+class Worker:
+    """Runs jobs until told to stop.
+
+    queues       the queues it serves; None = all
+    until_empty  it ends by itself once nothing is ready or running (jobs scheduled for later do not hold it)
+    time         where it takes time and chance from; tests bring their own
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        transport: Transport,
+        registry: Registry,
+        settings: Settings,
+        *,
+        queues: Sequence[str] | None = None,
+        until_empty: bool = False,
+        time: Clock | None = None,
+    ) -> None:
+        self.ready = asyncio.Event()  # registered, and claiming
+        self._store, self._transport, self._registry, self._settings = store, transport, registry, settings
+        self._queues, self._until_empty = queues, until_empty
+        self._clock = time if time is not None else clock(store)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._crew: Crew | None = None
+        self._stops = 0
+        self._stopping, self._hurry = asyncio.Event(), asyncio.Event()
+
+    def stop(self) -> None:
+        """Stop in order; called a second time, at once. From any thread."""
+        self._stops += 1
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._told)
+
+    def _told(self) -> None:
+        if self._stops:
+            self._stopping.set()
+        if self._stops > 1:
+            self._hurry.set()
+
+    @property
+    def abandoned(self) -> int:
+        """Attempts that would not stop and still run in this process. What wants to end must not wait for them:
+        `asyncio.run` would, for coroutines, and for ever."""
+        return 0 if self._crew is None else sum(len(lane.abandoned) for lane in self._crew.lanes)
+
+    async def run(self, *, signals: bool = False) -> None:
+        """The worker's life. `signals`: SIGTERM and SIGINT stop it (only on the main thread).
+
+        ConfigurationError when a task needs something nobody provides; SchemaError when the tables are too old.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._told()
+        with on_signals(self.stop) if signals else contextlib.nullcontext():
+            crew = self._crew = Crew(self._store, self._registry, self._settings, self._clock, self._transport.announce)
+            crew.until_empty = self._until_empty
+            await asyncio.to_thread(self._store.open)
+            self._transport.open()
+            crew.start()
+            try:
+                while not self._stopping.is_set():
+                    await Life(self, crew).live()
+            finally:
+                await crew.close()
+
+
+class Life:
+    """The worker under one id. A verdict ends it, and the next life begins under another."""
+
+    def __init__(self, worker: Worker, crew: Crew) -> None:
+        settings, store, clock = worker._settings, worker._store, worker._clock
+        self.id = str(uuid4())
+        self._worker, self._crew, self._settings, self._store, self._clock = worker, crew, settings, store, clock
+        self._loop = loop = asyncio.get_running_loop()
+        self._registered = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._parting = False
+        self._census = Census(store, worker._registry, clock, worker._queues)
+        self._upkeep = Upkeep(store, worker._registry, clock, settings.renew)
+        self._watch = Watch(loop, crew.lanes, clock, self.id)
+        self._keeper = Keeper(
+            store,
+            self.id,
+            json.dumps(worker._registry.claims()),
+            f"{socket.gethostname()}:{os.getpid()}",
+            (settings.lease, settings.renew),
+            clock,
+            Listener(
+                confirmed=lambda: self._on_loop(self._confirmed),
+                lost=lambda: self._on_loop(self._lost),
+                lapsed=lambda dead: self._on_loop(self._upkeep.lapsed, dead),
+            ),
+            self._watch.stuck,
+        )
+        self._pump = Pump(
+            store,
+            self._keeper,
+            clock,
+            crew.intakes(settings.poll),
+            self._census.queues,
+            policy=crew.policy,
+            running=crew.running,
+            held=crew.held,
+            concurrency=settings.concurrency,
+        )
+        self._alarm = Alarm(store, clock, self._pump.hint)
+        self._pump.short = self._short
+        crew.begin(self._keeper, self._pump, self._alarm)
+
+    async def live(self) -> None:
+        """Register, work, and end: told to stop, nothing left to do, or judged dead."""
+        worker, crew, pump = self._worker, self._crew, self._pump
+        self._keeper.start()
+        duties: list[asyncio.Task[Any]] = []
+        ear: Ear | None = None
+        try:
+            if not await _first(self._registered, worker._stopping):
+                return
+            ear = Ear(worker._transport, pump.hint, crew.look_for_cancels)
+            pumping = self._loop.create_task(pump.run())
+            duties = [self._loop.create_task(duty) for duty in (self._upkeep.run(), self._mind())]
+            self._alarm.look()
+            signal(
+                "worker.started",
+                pid=os.getpid(),
+                worker=self.id,
+                queues=",".join(name for name, _ in self._census.queues()),
+                tasks=len(worker._registry.names()),
+                concurrency=self._settings.concurrency,
+            )
+            worker.ready.set()
+            await self._work(pumping)
+        finally:
+            worker.ready.clear()
+            for duty in duties:
+                duty.cancel()
+            await asyncio.gather(*duties, return_exceptions=True)
+            if ear is not None:
+                ear.close()
+            self._alarm.close()
+            self._keeper.leave()
+            await asyncio.to_thread(self._keeper.join, self._settings.lease)
+
+    async def _work(self, pumping: asyncio.Task[None]) -> None:
+        worker, crew = self._worker, self._crew
+        stopping = [self._loop.create_task(event.wait()) for event in (worker._stopping, self._emptied)]
+        try:
+            await asyncio.wait({pumping, *stopping}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            worker._hurry.set()  # whoever cancels us does not want to wait; but what we hold is given back
+            await self._end(pumping)
+            raise
+        finally:
+            for task in stopping:
+                task.cancel()
+        if not pumping.done():
+            await self._end(pumping)
+        elif pumping.exception() is not None:
+            error = pumping.exception()
+            signal("worker.crashed", worker=self.id, error=repr(error), exc_info=error)
+            pumping.result()
+        else:
+            crew.lost()
+
+    async def _end(self, pumping: asyncio.Task[None]) -> None:
+        worker, crew = self._worker, self._crew
+        worker._stopping.set()
+        returned = await drain(self.id, crew.lanes, self._pump, pumping, self._settings.drain, worker._hurry)
+        signal("worker.stopped", worker=self.id, done=crew.succeeded, failed=crew.failed, returned=returned)
+
+    async def _mind(self) -> None:
+        """Small things, once per poll: new queues, claims that stand about, cancel requests whose hint was lost."""
+        clock, settings, crew, pump = self._clock, self._settings, self._crew, self._pump
+        cancels_at = 0.0
+        while True:
+            await asyncio.sleep(clock.spread(min(1.0, settings.poll)))
+            try:
+                await self._census.refresh()
+            except Exception as error:  # the pump meets the same trouble; what follows is due all the same
+                signal("upkeep.failed", duty="census", error=str(error))
+            for intake in pump.intakes:
+                pump.give_back(intake.stagnant())
+            if clock.elapsed() >= cancels_at:
+                cancels_at = clock.elapsed() + settings.renew
+                crew.look_for_cancels()
+
+    def _short(self) -> None:
+        """A claim found less than was wanted: when does the next job fall due, and is there anything left at all?"""
+        self._alarm.look()
+        if self._worker._until_empty and not self._crew.load and not self._pump.pending:
+            self._checking = self._loop.create_task(self._check_empty())
+
+    async def _check_empty(self) -> None:
+        with contextlib.suppress(StoreError):
+            if self._parting or not await self._census.empty() or self._crew.load:
+                return
+            self._parting = True
+            try:
+                await self._upkeep.unknown()  # what is left although it is ready: nobody may ever run it
+            finally:
+                self._emptied.set()
+
+    # -- from the keeper ---------------------------------------------------------------------------------------------
+
+    def _on_loop(self, call: Any, *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, nobody is left to be told
+            self._loop.call_soon_threadsafe(call, *args)
+
+    def _confirmed(self) -> None:
+        self._registered.set()
+        self._crew.confirmed()
+
+    def _lost(self) -> None:
+        self._pump.lost = True
+        self._pump.stir()
+        self._registered.set()
+
+
+async def _first(wanted: asyncio.Event, instead: asyncio.Event) -> bool:
+    """Wait for either; True when it was `wanted`."""
+    tasks = [asyncio.ensure_future(event.wait()) for event in (wanted, instead)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return wanted.is_set()

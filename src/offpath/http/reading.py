@@ -1,0 +1,84 @@
+"""Reading what a client sent: query parameters, cursors, a cancel's reason. What does not fit is refused by name."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+
+from ..core.options import check_name
+from ..core.options import moment as micros
+from ..errors import ConfigurationError
+from .cursor import BadCursor
+from .messages import Refused, Request
+from .problems import plain
+from .service import Service
+
+DEFAULT_LIMIT, MAX_LIMIT = 20, 100
+CANCELED = "requested by its owner"
+_WHOLE = re.compile(r"(-?)0*([0-9]+)")
+
+
+async def reason_of(service: Service, request: Request) -> str:
+    """The optional body of a cancel: {"reason": text}."""
+    raw = await request.body()
+    if not raw.strip():
+        return CANCELED
+    media_type = (request.header("content-type") or "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Refused(plain(415, "a reason is sent as application/json"))
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        service.refuse("malformed-body")
+    if not isinstance(body, dict):
+        raise Refused(service.problems.invalid([("#", "must be an object")]))
+    reason = body.get("reason", CANCELED)
+    try:
+        return check_name(reason, "reason")
+    except ConfigurationError as error:
+        raise Refused(service.problems.invalid([("#/reason", str(error))])) from None
+
+
+def query_of(service: Service, request: Request, known: tuple[str, ...]) -> dict[str, str]:
+    """Parameters by name; unknown ones and repeated ones (but for `status`) are 400."""
+    query: dict[str, str] = {}
+    for name, value in request.query:
+        if name not in known:
+            service.refuse("invalid-parameter", f"{_short(name)}: there is no such parameter")
+        if name in query and name != "status":
+            service.refuse("invalid-parameter", f"{name}: given twice")
+        if "\x00" in value:
+            service.refuse("invalid-parameter", f"{name}: contains a NUL character")
+        query[name] = value
+    return query
+
+
+def limit_of(service: Service, text: str | None) -> int:
+    if text is None or text == "":
+        return DEFAULT_LIMIT
+    match = _WHOLE.fullmatch(text)
+    if match is None or (match[1] and match[2] != "0"):
+        service.refuse("invalid-parameter", f"limit: must be a whole number of 0 or more, not {_short(text)}")
+    return min(int(match[2][:9]), MAX_LIMIT) or DEFAULT_LIMIT  # nine digits are beyond the cap already
+
+
+def moment_of(service: Service, query: dict[str, str], name: str) -> int | None:
+    if name not in query:
+        return None
+    try:
+        return micros(datetime.fromisoformat(query[name].replace(" ", "+")), name)
+    except (ValueError, ConfigurationError, OverflowError):
+        service.refuse("invalid-parameter", f"{name}: must be a time with its offset, as in 2026-11-21T09:00:00Z")
+
+
+def open_cursor(service: Service, cursor: str, bound: tuple[str, ...]) -> int:
+    try:
+        return service.cursors.open(cursor, bound)
+    except BadCursor:
+        service.refuse("invalid-cursor")
+
+
+def _short(text: str) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= 60 else shown[:57] + "…"

@@ -1,0 +1,170 @@
+"""One checked settings value for an application: what code says beats `OFFPATH_*` variables, which beat the defaults.
+
+(On the command line flags beat all of them.) What is written in code wins over the environment, so that a web process
+and its workers, started in different environments, cannot end up in different databases.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any, TypedDict
+
+from .core.checks import number, shown, whole
+from .core.options import SECOND, Retention
+from .core.retry import Seconds
+from .errors import ConfigurationError
+
+DAY = 86_400.0  # s
+LEASE = 15.0  # s
+FOREVER = 10.0**10  # s
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Durations are seconds.
+
+    url                  where the jobs live: sqlite:///relative.db, sqlite:////absolute.db, postgresql://user@host/name
+    schema               on PostgreSQL: the schema of offpath's tables (made by `migrate` when it is not there)
+    lease                a worker without a sign of life for so long is taken for dead and its jobs run again
+    renew                how often it gives that sign (default: a third of the lease)
+    poll                 how long a worker waits at most before it looks for work without having been told of any
+    concurrency          jobs that one worker runs at once
+    threads              of them, how many plain functions (each needs a thread)
+    drain                how long a stopping worker lets running jobs finish before it gives them back
+    cancel_grace         how long a cancelled coroutine may take to tidy up before it is abandoned
+    retention            how long finished jobs are kept; None = until someone deletes them
+    retention_failed     the same for failed ones (default None: dead letters do not vanish by themselves)
+    retention_operation  the same for jobs that HTTP shows
+    max_body             bytes of a request body that the HTTP routes accept
+    """
+
+    url: str = ""
+    schema: str = "public"
+    lease: float = LEASE
+    renew: float = LEASE / 3
+    poll: float = 1.0
+    concurrency: int = 100
+    threads: int = 16
+    drain: float = 25.0
+    cancel_grace: float = 5.0
+    retention: float | None = 7 * DAY
+    retention_failed: float | None = None
+    retention_operation: float | None = 30 * DAY
+    max_body: int = 1 << 20
+
+    def kept(self) -> Retention:
+        """The three retentions as `core` wants them, µs."""
+        return Retention(*(micros(v) for v in (self.retention, self.retention_failed, self.retention_operation)))
+
+
+class Given(TypedDict, total=False):
+    """The same as keyword arguments of `Offpath(…)`: durations may be timedeltas too."""
+
+    schema: str
+    lease: Seconds
+    renew: Seconds
+    poll: Seconds
+    concurrency: int
+    threads: int
+    drain: Seconds
+    cancel_grace: Seconds
+    retention: Seconds | None
+    retention_failed: Seconds | None
+    retention_operation: Seconds | None
+    max_body: int
+
+
+_RANGES = {
+    "lease": (0.5, 3600),
+    "renew": (0.05, 1800),
+    "poll": (0.005, 3600),
+    "drain": (0, 86_400),
+    "cancel_grace": (0, 3600),
+    "concurrency": (1, 10_000),
+    "threads": (1, 1_000),
+    "max_body": (1, 1 << 30),
+}
+_WHOLE = frozenset({"concurrency", "threads", "max_body"})
+_KEPT = frozenset({"retention", "retention_failed", "retention_operation"})
+NAMES = frozenset(field.name for field in fields(Settings))
+
+
+def settle(url: str | None, given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from what code gave, then `OFFPATH_DATABASE` and `OFFPATH_<NAME>`, then the defaults.
+
+    ConfigurationError for an unknown name or a value out of range.
+    """
+    env = os.environ if environment is None else environment
+    unknown = sorted(set(given) - (NAMES - {"url"}))
+    if unknown:
+        raise ConfigurationError(f"there is no setting {unknown[0]!r}; there are {', '.join(sorted(NAMES))}")
+    values: dict[str, Any] = {}
+    for name in sorted(NAMES - {"url"}):
+        variable = f"OFFPATH_{name.upper()}"
+        if name in given:
+            values[name] = _checked(name, given[name], name)
+        elif variable in env:
+            values[name] = _checked(name, _parsed(name, env[variable], variable), variable)
+    lease = values.setdefault("lease", LEASE)
+    values.setdefault("renew", lease / 3)
+    if values["renew"] > lease / 2:
+        raise ConfigurationError(
+            f"renew ({values['renew']:g} s) must be at most half of the lease ({lease:g} s): one late renewal must not "
+            "look like a death"
+        )
+    return Settings(url=_url(url, env), **values)
+
+
+def _url(url: str | None, env: Mapping[str, str]) -> str:
+    """May be empty: the command line can still say where; the first use of the database asks for one."""
+    found = url if url is not None else env.get("OFFPATH_DATABASE", "")
+    if not isinstance(found, str):
+        raise ConfigurationError(f"the database URL must be text, not {shown(found)}")
+    return found
+
+
+def _parsed(name: str, text: str, variable: str) -> Any:
+    """An environment variable as the value it means."""
+    if name == "schema":
+        return text
+    if name in _KEPT and text.strip().lower() == "none":
+        return None
+    try:
+        return int(text) if name in _WHOLE else float(text)
+    except ValueError:
+        raise ConfigurationError(f"{variable} must be a number, not {shown(text)}") from None
+
+
+def _checked(name: str, value: Any, what: str) -> Any:
+    if name == "schema":
+        return _schema(value, what)
+    if name in _KEPT:
+        return None if value is None else number(_plain(value), 0, FOREVER, what)
+    low, high = _RANGES[name]
+    if name in _WHOLE:
+        return whole(value, int(low), int(high), what)
+    return number(_plain(value), low, high, what)
+
+
+def _schema(value: object, what: str) -> str:
+    """PostgreSQL cuts longer names off without a word."""
+    if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value.encode()) <= 63:
+        raise ConfigurationError(f"{what} must be the name of a schema, 1 to 63 bytes, not {shown(value)}")
+    return value
+
+
+def checked(name: str, value: Any) -> Any:
+    """One setting's value by itself; ConfigurationError when it is out of range."""
+    return _checked(name, value, name)
+
+
+def _plain(value: Any) -> Any:
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def micros(value: Seconds | None) -> int | None:
+    """Seconds as µs; None stays None."""
+    return None if value is None else round(_plain(value) * SECOND)

@@ -1,0 +1,152 @@
+"""Group commit: callers' jobs that gather while one group is being written share the next statement and its commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from ...errors import StoreError, StoreUnavailable
+from ...ports import Enqueued, Hint, NewJob, Statement, Verb
+from .. import rows
+from ..pending import Result
+from . import faults
+from .pool import Pool
+from .session import Session, explained
+from .verbs import PostgresVerbs
+
+MAX_GROUP = 1_000  # jobs in one statement: bounds how long the others wait for its commit
+PATIENCE = 10.0  # seconds for which a group whose commit was not answered is asked for again
+
+
+class Item(NamedTuple):
+    result: Result[list[Enqueued]]
+    jobs: Sequence[NewJob]
+
+
+class Committer:
+    """Lives on the store's loop; `add` is called there."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        others: Pool,
+        verbs: PostgresVerbs,
+        announce: Callable[[Sequence[Hint]], None],
+        spawn: Callable[[Any], None],
+    ) -> None:
+        """`pool` is the committer's own; on `others` it writes what must not hold up the rest."""
+        self._pool, self._others, self._verbs = pool, others, verbs
+        self._announce, self._spawn = announce, spawn
+        self._waiting: deque[Item] = deque()
+        self._busy = False
+
+    def add(self, item: Item) -> None:
+        self._waiting.append(item)
+        if not self._busy:
+            self._busy = True
+            self._spawn(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                items: list[Item] = []
+                size = 0
+                while self._waiting and size < MAX_GROUP:
+                    items.append(self._waiting.popleft())
+                    size += len(items[-1].jobs)
+                await self._write(items, self._pool)
+                await asyncio.sleep(0)  # whoever just called gets into the next group
+        finally:
+            self._busy = False
+
+    async def _write(self, items: list[Item], pool: Pool, *, patient: bool = False) -> None:
+        """All of them together; if that fails, each by itself, so that only the culprit hears of it."""
+        jobs = [new for item in items for new in item.jobs]
+        try:
+            answer, hints, left = await self._insert(jobs, pool, patient=patient)
+        except Exception as e:
+            said = explained(e, pool.address)
+            if len(items) > 1 and not isinstance(said, StoreUnavailable):
+                for item in items:
+                    await self._write([item], pool, patient=patient)
+                return
+            self._fail(items, said)
+            return
+        if left:
+            # Their keys wait for somebody's open transaction. They wait too, but not the others with them.
+            late = [item for item in items if any(new.job.id in left for new in item.jobs)]
+            items = [item for item in items if item not in late]
+            for item in late:
+                self._spawn(self._write([item], self._others, patient=True))
+            if items:
+                await self._write(items, pool)
+            return
+        if hints:
+            self._announce(hints)
+        rest = iter(answer)
+        for item in items:
+            item.result.set(list(islice(rest, len(item.jobs))))
+        Result.deliver(item.result for item in items)
+
+    @staticmethod
+    def _fail(items: list[Item], said: BaseException) -> None:
+        for item in items:
+            # One object raised in many tasks would collect all their tracebacks.
+            error = type(said)(*said.args) if isinstance(said, StoreError) else said
+            error.__cause__ = said.__cause__
+            item.result.fail(error)
+        Result.deliver(item.result for item in items)
+
+    # ── one group ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _insert(
+        self, jobs: Sequence[NewJob], pool: Pool, *, patient: bool
+    ) -> tuple[list[Enqueued], list[Hint], frozenset[str]]:
+        """What was answered, the hints, and instead of both the ids of jobs whose keys are busy (never when `patient`).
+
+        An answer that was lost is asked for again: the same ids, so that nothing is doubled.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PATIENCE
+        sent = False
+        tries, pause = faults.AGAIN, 0.05
+        while True:
+            try:
+                async with pool.lend() as session:
+                    again, sent = sent, True
+                    return await self._once(session, jobs, again=again, patient=patient)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, StoreUnavailable) as e:
+                tries -= 1
+                if faults.sqlstate(e) in faults.REPEATED and tries:
+                    continue
+                unknown = sent and (faults.lost(e) or isinstance(e, StoreUnavailable))
+                if not unknown or loop.time() > until:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+    async def _once(
+        self, session: Session, jobs: Sequence[NewJob], *, again: bool, patient: bool
+    ) -> tuple[list[Enqueued], list[Hint], frozenset[str]]:
+        hints: dict[Hint, None] = {}
+        keyed = [new.job for new in jobs if new.job.key is not None]
+
+        async def drive(verb: Verb[Any]) -> Any:
+            return await session.drive(verb, lambda hint: hints.setdefault(hint, None))
+
+        if not keyed and not again:
+            async with session.alone():
+                return await drive(self._verbs.enqueue(jobs)), list(hints), frozenset()
+        async with session.transaction():
+            if keyed and not patient:
+                keys = rows.dumps([(job.id, job.task, job.key) for job in keyed])
+                busy = await session.execute(Statement(self._verbs.sql["enqueue.busy"], {"keys": keys}, rows.column))
+                if busy:
+                    return [], [], frozenset(busy)
+            answer = await drive(self._verbs.enqueue_again(jobs) if again else self._verbs.enqueue(jobs))
+        return answer, list(hints), frozenset()

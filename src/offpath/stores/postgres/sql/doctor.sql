@@ -1,0 +1,78 @@
+-- How it is going: for `offpath doctor`, which may take its time.
+
+-- name: workers
+select id, label, expires_at, lapsed_at from offpath_worker order by id
+
+-- name: running
+-- Who holds how many jobs, and whether he is there, at one moment.
+select r.worker, r.jobs, case when exists (select 1 from offpath_worker w where w.id = r.worker) then 1 else 0 end
+from (select worker, count(*) as jobs from offpath_job where state = 3 group by worker) r
+
+-- name: failed
+select task, count(*)
+from (select task from offpath_history
+      where outcome = 5 and finished_at >= cast(:since as bigint) limit cast(:limit as bigint)) f
+group by task order by count(*) desc, task
+
+-- name: server
+select current_setting('server_version'), cast(current_setting('server_version_num') as integer),
+       case when pg_is_in_recovery() then 1 else 0 end, cast(current_user as text)
+
+-- name: transactions
+-- Open for long, and in somebody's way: a lock on a table of ours, or a snapshot that keeps vacuum from its work. (What
+-- autovacuum itself holds gives way to whoever waits.)
+with locks (pid, modes, writes) as (
+    select l.pid, string_agg(distinct l.mode || ' on ' || regexp_replace(c.relname, '_[0-9]{8}$', ''), ', '),
+           max(case when l.mode = 'AccessShareLock' then 0 else 1 end)
+    from pg_locks l join pg_class c on c.oid = l.relation
+    where l.granted and l.database = (select oid from pg_database where datname = current_database())
+      and c.relnamespace = (select oid from pg_namespace where nspname = cast(:schema as text))
+      and c.relkind in ('r', 'p') and c.relname ~ '^offpath_'
+    group by l.pid
+)
+select a.pid, coalesce(cast(a.usename as text), ''), coalesce(a.application_name, ''), coalesce(a.state, ''),
+       to_char(a.xact_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+       cast(extract(epoch from clock_timestamp() - a.xact_start) as double precision),
+       left(regexp_replace(a.query, '\s+', ' ', 'g'), 80), coalesce(locks.modes, ''), coalesce(locks.writes, 0),
+       case when a.backend_xmin is null then 0 else 1 end
+from pg_stat_activity a left join locks on locks.pid = a.pid
+where a.datname = current_database() and a.pid <> pg_backend_pid()
+  and a.backend_type in ('client backend', 'background worker') and a.leader_pid is null
+  and extract(epoch from clock_timestamp() - a.xact_start) >= cast(:long as double precision)
+  and (a.backend_xmin is not null or a.backend_xid is not null or locks.pid is not null)
+order by a.xact_start
+
+-- name: hidden
+-- Whoever may not read other roles' activity sees that they hold something, not since when.
+select a.pid from pg_stat_activity a
+where a.datname = current_database() and a.query = '<insufficient privilege>'
+  and (a.backend_xmin is not null or a.backend_xid is not null or exists (
+       select 1 from pg_locks l join pg_class c on c.oid = l.relation
+       where l.pid = a.pid and l.granted and c.relname ~ '^offpath_'
+         and l.database = (select oid from pg_database where datname = current_database())
+         and c.relnamespace = (select oid from pg_namespace where nspname = cast(:schema as text))))
+order by a.pid
+
+-- name: tables
+select c.relname, pg_stat_get_live_tuples(c.oid), pg_stat_get_dead_tuples(c.oid),
+       case when exists (select 1 from unnest(c.reloptions) o where o ~ '^autovacuum_enabled=(f|of|0|n)') then 0 else 1 end
+from pg_class c
+where c.relnamespace = (select oid from pg_namespace where nspname = cast(:schema as text))
+  and c.relkind = 'r' and c.relname ~ '^offpath_'
+order by c.relname
+
+-- name: autovacuum
+select name from unnest(array['autovacuum', 'track_counts']) name where current_setting(name) = 'off'
+
+-- name: connections
+-- What is left of the server's, the database's and the role's connections; -1 is no limit, and none binds a superuser
+-- but the server's.
+select cast(current_setting('max_connections') as integer)
+         - cast(current_setting('superuser_reserved_connections') as integer)
+         - coalesce(cast(current_setting('reserved_connections', true) as integer), 0),
+       (select count(*) from pg_stat_activity where usename is not null and datname is not null),
+       case when r.rolsuper then -1 else d.datconnlimit end,
+       (select count(*) from pg_stat_activity where usename is not null and datname = current_database()),
+       case when r.rolsuper then -1 else r.rolconnlimit end,
+       (select count(*) from pg_stat_activity where usename = session_user and datname is not null)
+from pg_database d, pg_roles r where d.datname = current_database() and r.rolname = session_user

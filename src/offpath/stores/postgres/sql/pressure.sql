@@ -1,0 +1,58 @@
+-- How full a queue is, and how much of it is whose. Every look is bounded by `limit` rows of an index. Ready jobs are in
+-- one of two indexes, and each is asked by its own predicate.
+
+-- name: depth
+select count(*)
+from (select 1 from (
+          (select 1 from offpath_job
+           where queue = cast(:queue as text) and state = 2 and once = 0 and crashes = 0 limit cast(:limit as bigint))
+          union all
+          (select 1 from offpath_job
+           where queue = cast(:queue as text) and state = 2 and (once = 1 or crashes > 0) limit cast(:limit as bigint))
+      ) both_of limit cast(:limit as bigint)) seen
+
+-- name: oldest
+-- By hopping from priority to priority in the claim's indexes: the oldest is at the head of one of them.
+with recursive
+ready (priority) as (
+    select min(priority) from offpath_job
+    where queue = cast(:queue as text) and state = 2 and once = 0 and crashes = 0
+    union all
+    select (select min(priority) from offpath_job
+            where queue = cast(:queue as text) and state = 2 and once = 0 and crashes = 0 and priority > ready.priority)
+    from ready where ready.priority is not null
+),
+delicate (priority) as (
+    select min(priority) from offpath_job
+    where queue = cast(:queue as text) and state = 2 and (once = 1 or crashes > 0)
+    union all
+    select (select min(priority) from offpath_job
+            where queue = cast(:queue as text) and state = 2 and (once = 1 or crashes > 0)
+              and priority > delicate.priority)
+    from delicate where delicate.priority is not null
+)
+select min(run_at)
+from (select (select min(run_at) from offpath_job
+              where queue = cast(:queue as text) and state = 2 and once = 0 and crashes = 0
+                and priority = ready.priority) as run_at
+      from ready where ready.priority is not null
+      union all
+      select (select min(run_at) from offpath_job
+              where queue = cast(:queue as text) and state = 2 and (once = 1 or crashes > 0)
+                and priority = delicate.priority)
+      from delicate where delicate.priority is not null) heads
+
+-- name: tenants
+-- Of the first `limit` ready jobs, those that are operations, by tenant. (The delicate are few, and left out.)
+select o.tenant, count(*)
+from (select id from offpath_job
+      where queue = cast(:queue as text) and state = 2 and once = 0 and crashes = 0
+      order by priority, run_at, id limit cast(:limit as bigint)) first
+join offpath_operation o on o.id = first.id
+group by o.tenant
+
+-- name: live
+select count(*)
+from (select 1 from offpath_job j join offpath_operation o on o.id = j.id
+      where j.watched = 1 and j.owner = cast(:owner as text) and o.tenant = cast(:tenant as text)
+      limit cast(:limit as bigint)) seen

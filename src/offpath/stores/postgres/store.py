@@ -1,0 +1,268 @@
+"""The store on PostgreSQL: who runs which verb where. The SQL is in `sql/`, the decisions in `core/lifecycle.py`."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+import asyncpg
+
+from ...core.change import Change
+from ...core.health import Check
+from ...core.options import Retention
+from ...errors import OffpathError, SchemaError, StoreUnavailable
+from ...observe import signal
+from ...ports import Announce, Enqueued, Exchanged, Hint, Maker, NewJob, Pending, Verb, Want
+from .. import borrow, migrate
+from ..borrow.lookout import Lookout
+from ..exchange import Extension
+from ..pending import Result, failed
+from ..statements import load
+from . import doctor, session
+from . import schema as tables
+from .address import check_schema, parse, qualify
+from .exchange import Desk, Exchange
+from .faults import explain
+from .lease import PostgresLease
+from .rooms import Rooms
+from .session import Session, explained
+from .verbs import AHEAD, PostgresVerbs
+
+R = TypeVar("R")
+PACKAGE = "offpath.stores.postgres"
+KEEP = Retention()
+FEW = 3  # days of history ahead: time to say so, where this role may not make them
+
+
+class PostgresStore:
+    """See `ports.Store`. `url` is libpq's; the tables are in `schema`; `announce` is told, after commit, what may have
+    changed. ConfigurationError for a URL or schema that cannot be one."""
+
+    def __init__(self, url: str, *, announce: Announce, retention: Retention = KEEP, schema: str = "public") -> None:
+        self.schema = check_schema(schema)
+        self.address = parse(url)._replace(schema=schema)
+        sql = {name: qualify(text, self.schema) for name, text in load(PACKAGE).items()}
+        self.verbs = PostgresVerbs(sql, retention)
+        self._announce = announce
+        self._home: str | None = None
+        self._ahead = 0  # of this host's clock, the server's: µs
+        self._start_anew()
+        self._closed = False
+
+    def _start_anew(self) -> None:
+        self._guard = threading.Lock()
+        self._pid = os.getpid()
+        self._rooms: Rooms | None = None
+        self._desks: dict[str, Desk] = {}
+        self._lookout = Lookout(lambda ids: self.read(self.verbs.seen(ids)), self._tell)
+
+    # ── opening, closing, the schema ─────────────────────────────────────────────────────────────────────────────
+
+    def open(self) -> None:
+        """Also after `close`: an application may be started again in the same process."""
+        self._alive()
+        self._closed = False
+        try:
+            self._work(self._check)
+        except BaseException:
+            self.close()
+            raise
+        signal("store.opened", url=self.address.shown)
+
+    @property
+    def home(self) -> str:
+        """The id of this home of jobs, by which a borrowed connection is known to lead to it."""
+        home = self._home
+        return self._work(self._check) if home is None else home
+
+    async def _check(self) -> str:
+        """An empty database is made ready at once, an older one is the operator's to migrate."""
+        one = await session.connect(self.address)
+        try:
+            if not await tables.applied(one, self.schema):
+                await self._bring_forward(one)
+            migrate.demand(self.migrations(), await tables.applied(one, self.schema))
+            self._home = home = await tables.home(one, self.verbs.sql["home"])
+            await self._make_days(one)
+            sent = time.time_ns() // 1000
+            self._ahead = await one.clock() - (sent + time.time_ns() // 1000) // 2
+            return home
+        finally:
+            await one.close()
+
+    async def _make_days(self, one: Session) -> None:
+        """Whoever may only write rows gets by with the days that the owner of the tables has made."""
+        now = await one.clock()
+        try:
+            async with one.transaction():
+                await one.drive(self.verbs.find_days(), lambda hint: None)
+                await one.drive(self.verbs.make_days(self.verbs.ahead(now, AHEAD)), lambda hint: None)
+        except asyncpg.InsufficientPrivilegeError as e:
+            left = self.verbs.left(now)
+            if not left:
+                raise
+            if left < FEW:
+                signal("store.short_of_days", url=self.address.shown, days=left, error=explain(e, self.address))
+
+    def migrations(self) -> list[tuple[str, str]]:
+        return tables.known(PACKAGE, self.schema)
+
+    def migrate(self) -> list[str]:
+        return self._work(self._migrate)
+
+    async def _migrate(self) -> list[str]:
+        one = await session.connect(self.address)
+        try:
+            return await self._bring_forward(one)
+        finally:
+            await one.close()
+
+    async def _bring_forward(self, one: Session) -> list[str]:
+        done = await tables.bring_forward(one, self.migrations(), self.schema, self.verbs)
+        if done:
+            signal("store.migrated", url=self.address.shown, migrations=",".join(done))
+        return done
+
+    def lacking(self) -> list[str]:
+        return self._work(self._lacking)
+
+    async def _lacking(self) -> list[str]:
+        one = await session.connect(self.address)
+        try:
+            return [name for name, _ in migrate.missing(self.migrations(), await tables.applied(one, self.schema))]
+        finally:
+            await one.close()
+
+    def doctor(self, long: float) -> list[Check]:
+        return self._work(lambda: doctor.examine(self.address, self.schema, self.verbs, long))
+
+    def _work(self, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """On the store's thread, waited for: for the few things that are no verbs."""
+        rooms = self._open_rooms()
+        try:
+            return rooms.thread.call(work())
+        except OffpathError:
+            raise
+        except Exception as e:
+            raise explained(e, self.address) from e
+
+    def close(self) -> None:
+        self._alive()
+        with self._guard:
+            self._closed = True
+            rooms, self._rooms = self._rooms, None
+        self._lookout.close()
+        if rooms is not None:
+            rooms.close()
+
+    def _alive(self) -> None:
+        """After a fork the parent's thread and connections are left alone, and made anew when they are needed."""
+        if self._pid != os.getpid():
+            signal("store.forked", pid=os.getpid())
+            self._start_anew()
+
+    def _open_rooms(self) -> Rooms:
+        self._alive()
+        rooms = self._rooms
+        if rooms is None:
+            with self._guard:
+                if self._rooms is None:
+                    self._rooms = Rooms(self.address, self.verbs, self._tell)
+                rooms = self._rooms
+        return rooms
+
+    # ── verbs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def enqueue(self, jobs: Sequence[NewJob]) -> Pending[list[Enqueued]]:
+        result: Result[list[Enqueued]] = Result()
+        if not jobs:
+            result.set([])
+            return result
+        return self._submit(result, lambda rooms: rooms.enqueue(result, list(jobs)))
+
+    def perform(self, verb: Verb[R] | Maker[R]) -> Pending[R]:
+        return self._answer(lambda rooms: rooms.perform(verb))
+
+    def read(self, verb: Verb[R]) -> Pending[R]:
+        return self._answer(lambda rooms: rooms.read(verb))
+
+    def exchange(self, worker: str, changes: Sequence[Change], want: Want | None) -> Pending[Exchanged]:
+        return self._answer(lambda rooms: self._exchange(rooms, worker, changes, want))
+
+    async def _exchange(self, rooms: Rooms, worker: str, changes: Sequence[Change], want: Want | None) -> Exchanged:
+        desk = self._desks.get(worker) or Desk()
+        hints: dict[Hint, None] = {}
+        try:
+            async with AsyncExitStack() as lent:
+                first = await lent.enter_async_context(rooms.settling.lend())
+                second = await lent.enter_async_context(rooms.claiming.lend()) if changes and want else None
+                one = Exchange(first, second, self.verbs, worker, desk, lambda hint: hints.setdefault(hint, None))
+                answer = await one.run(changes, want)
+        except Exception as e:
+            said = explained(e, self.address)
+            # A worker keeps its outcomes only while the store says that it is the store's fault.
+            raise StoreUnavailable(str(said)) if isinstance(said, SchemaError) else said from e
+        if hints:
+            self._tell(list(hints))
+        if not answer.alive:
+            self._desks.pop(worker, None)  # dead for good: it starts again under another id
+        return answer
+
+    def released(self, worker: str, job: str) -> None:
+        if (desk := self._desks.get(worker)) is not None:
+            desk.held.discard(job)
+            desk.locked.discard(job)
+
+    def enqueue_on(self, tx: object, jobs: Sequence[NewJob]) -> Any:
+        return self.read_on(tx, self.verbs.enqueue(jobs))
+
+    def read_on(self, tx: object, verb: Verb[Any]) -> Any:
+        home = borrow.Home(
+            "postgresql",
+            self.home,
+            self._tell,
+            self.now,
+            lambda e: explain(e, self.address),
+            self.verbs.sql["home"],
+            self._lookout.expect,
+        )
+        return borrow.run(tx, verb, home)
+
+    def _answer(self, work: Callable[[Rooms], Coroutine[Any, Any, R]]) -> Pending[R]:
+        result: Result[R] = Result()
+        return self._submit(result, lambda rooms: rooms.answer(result, work(rooms)))
+
+    def _submit(self, result: Result[R], start: Callable[[Rooms], object]) -> Pending[R]:
+        """Hand it to the store's thread, unless the store has been closed."""
+        self._alive()
+        if self._closed:
+            return failed(StoreUnavailable("the store has been closed"))
+        rooms = self._open_rooms()
+        if not rooms.submit(lambda: start(rooms)):
+            return failed(StoreUnavailable("the store has been closed"))
+        return result
+
+    def _tell(self, hints: Sequence[Hint]) -> None:
+        try:
+            self._announce(hints)
+        except Exception as e:  # a hint is never worth what was written
+            signal("transport.failed", transport="announce", error=e, exc_info=e)
+
+    # ── leases and the clock ─────────────────────────────────────────────────────────────────────────────────────
+
+    def lease(self) -> PostgresLease:
+        return PostgresLease(self.address, self.verbs.sql, self._leased)
+
+    def _leased(self, worker: str, seconds: float | None) -> None:
+        """Remember how long this process's worker asks for, so that its exchanges renew it too."""
+        if seconds is None:
+            self._desks.pop(worker, None)
+        else:
+            self._desks[worker] = Desk(Extension(seconds))
+
+    def now(self) -> int:
+        return time.time_ns() // 1000 + self._ahead

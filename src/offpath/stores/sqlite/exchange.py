@@ -1,0 +1,128 @@
+"""Settle and claim in one transaction, an outcome per job: the hot verb."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...core.change import Change
+from ...core.job import Job, State
+from ...core.lifecycle import started
+from ...core.options import MAX_CRASHES, SUSPECT
+from ...ports import Exchanged, Hint, Statement, Verb, Verdict, Want
+from .. import rows
+from ..exchange import by_weight
+from ..verbs import NOW, Asked, SqlVerbs
+
+
+def exchange(
+    verbs: SqlVerbs, worker: str, changes: Sequence[Change], want: Want | None, extend: int | None
+) -> Verb[Exchanged]:
+    """First what has ended is written, then new work is taken, so that a freed key or slot counts at once.
+
+    `extend`: renew the worker's lease by so many µs on the way; among saturating writers a lone renewal waits long.
+    """
+    sql = verbs.sql
+    now: int = yield NOW
+    if extend is None:
+        alive = bool((yield Statement(sql["claim.alive"], {"worker": worker}, rows.value)))
+    else:
+        params = {"worker": worker, "until": now + extend}
+        alive = (yield Statement(sql["lease.renew"], params, rows.value)) == 1
+    verdicts: list[Verdict] = []
+    asked: Asked = {}
+    if changes:
+        verdicts, asked = yield from _settle(verbs, worker, changes, now)
+    claimed: list[Job] = []
+    full = False
+    if want is not None and want.limit > 0 and alive:
+        yield Statement(sql["claim.promote"], {"now": now}, rows.nothing)
+
+        def take(queue: str, limit: int, free: int, suspect: bool) -> Verb[tuple[list[Job], bool]]:
+            return _take(sql, worker, want.tasks, queue, limit, free, suspect)
+
+        claimed, full = yield from by_weight(want, take)
+        watched = [
+            Change(job.id, job.fence, False, State.RUNNING, 0, 0, 0, events=(started(job.attempt),))
+            for job in claimed
+            if job.watched
+        ]
+        if watched:
+            yield from verbs.tell(watched, now)
+    return Exchanged(verdicts, claimed, full, alive, asked)
+
+
+def _settle(verbs: SqlVerbs, worker: str, changes: Sequence[Change], now: int) -> Verb[tuple[list[Verdict], Asked]]:
+    """The hot path is two statements: every job of the batch has ended, and passes its guard."""
+    verdicts: list[Verdict] = ["applied"] * len(changes)
+    asked: Asked = {}
+    good = changes
+    ended = all(change.state > State.RUNNING for change in changes)
+    if not ended or (yield from verbs.finish(changes, now, worker)) != len(changes):
+        verdicts, asked = yield from verbs.refused(worker, changes)
+        good = [change for change, verdict in zip(changes, verdicts, strict=True) if verdict == "applied"]
+    if not ended:
+        yield from verbs.write(good, now)
+    elif good:
+        yield from verbs.remove(good)
+        if told := [change for change in good if change.events]:
+            yield from verbs.tell(told, now)
+    if any(change.state is State.READY for change in good):
+        # Given back (a worker that shuts down): another one may start it at once. A change does not know its queue, and
+        # reading the rows for the sake of a hint would cost more than waking those who find nothing.
+        yield Hint("work")
+    return verdicts, asked
+
+
+def _take(
+    sql: Mapping[str, str], worker: str, tasks: str, queue: str, limit: int, free: int, suspect: bool
+) -> Verb[tuple[list[Job], bool]]:
+    """At most `limit` jobs of one queue: those that can start at once may be delicate (at-most-once, suspects), the
+    rest, which will wait in this process for a while, may not."""
+    first = min(limit, free)
+    taken: list[Job] = []
+    more = True
+    for careful, doubtful, upto in ((True, suspect, first), (True, False, first), (False, False, limit)):
+        if more and len(taken) < upto:  # the second only when suspects had to be left where they are
+            params: dict[str, Any] = {
+                "queue": queue,
+                "tasks": tasks,
+                "once": int(careful),
+                "crashes": MAX_CRASHES if doubtful else SUSPECT - 1 if careful else 0,
+                "limit": upto - len(taken),
+            }
+            found: list[list[Any]] = json.loads((yield Statement(sql["claim.take"], params, rows.value)))
+            more = len(found) == params["limit"]
+            kept = _one_suspect(found) if doubtful else found
+            if kept:
+                marked = rows.dumps([row[0] for row in kept])
+                yield Statement(sql["claim.mark"], {"rows": marked, "worker": worker}, rows.nothing)
+                taken += [_claimed(row, worker) for row in kept]
+    return taken, len(taken) == limit
+
+
+_CRASHES = 11
+
+
+def _one_suspect(found: list[list[Any]]) -> list[list[Any]]:
+    """A worker holds at most one suspect: if it kills again, no other suspect is quarantined with it."""
+    kept: list[list[Any]] = []
+    seen = False
+    for row in found:
+        if row[_CRASHES] >= SUSPECT:
+            if seen:
+                continue
+            seen = True
+        kept.append(row)
+    return kept
+
+
+_RUNNING = State.RUNNING
+
+
+def _claimed(row: list[Any], worker: str) -> Job:
+    (_, id_, task, version, args, queue, priority, run_at, deadline, key, attempt, crashes, fence, once, watched, owner,
+     options, retry_of) = row  # fmt: skip
+    return Job(id_, task, version, args, queue, priority, _RUNNING, run_at, deadline, key, attempt, crashes,
+               fence + 1, worker, None, bool(once), bool(watched), owner, options, retry_of)  # fmt: skip

@@ -1,0 +1,27 @@
+-- How full a queue is, and how much of it is whose. Every look is bounded by `limit` rows of an index.
+
+-- name: depth
+select count(*) from (select 1 from offpath_job where queue = :queue and state = 2 limit :limit)
+
+-- name: oldest
+-- By hopping from priority to priority in the claim's index: the oldest is at the head of one of them.
+with recursive hop (priority) as (
+    select min(priority) from offpath_job where queue = :queue and state = 2
+    union all
+    select (select min(priority) from offpath_job where queue = :queue and state = 2 and priority > hop.priority)
+    from hop where hop.priority is not null
+)
+select min((select min(run_at) from offpath_job where queue = :queue and state = 2 and priority = hop.priority))
+from hop where hop.priority is not null
+
+-- name: tenants
+-- Of the first `limit` ready jobs, those that are operations, by tenant.
+select o.tenant, count(*)
+from (select id from offpath_job where queue = :queue and state = 2 order by priority, run_at limit :limit) first
+cross join offpath_operation o on o.id = first.id
+group by o.tenant
+
+-- name: live
+select count(*)
+from (select 1 from offpath_job j cross join offpath_operation o on o.id = j.id
+      where j.watched = 1 and j.owner = :owner and o.tenant = :tenant limit :limit)

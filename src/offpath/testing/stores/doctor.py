@@ -1,0 +1,54 @@
+"""How it is going, as a store tells it to whoever asks what is wrong."""
+
+from __future__ import annotations
+
+from ...core.health import WorkerRow
+from ...core.job import State
+from ...core.outcome import Errored, error
+from ...ports import Store
+from .fixtures import Hire
+from .kit import HOUR, Hand, ask, erase, lose, new_job, now, put
+
+BOOM = error("raised", "boom")
+
+
+def test_the_vitals_of_an_empty_home(store: Store) -> None:
+    vitals = ask(store, store.verbs.vitals())
+    assert abs(vitals.at - store.now()) < HOUR
+    assert (vitals.workers, vitals.known, vitals.counts, vitals.orphans, vitals.failed) == ([], set(), [], 0, [])
+
+
+def test_the_vitals_tell_who_holds_what(store: Store, hire: Hire) -> None:
+    busy, idle, dead = hire(), hire(tasks=["mail@1", "push@2"]), hire()
+    put(store, *(new_job() for _ in range(6)), new_job(state=State.SCHEDULED, run_at=now() + HOUR))
+    assert [len(hand.claim(2)) for hand in (busy, dead)] == [2, 2]
+    dead.lease.renew(dead.id, -1.0)
+    lose(dead, idle)
+    vitals = ask(store, store.verbs.vitals())
+    assert sorted((w.id, w.label, w.lapsed_at is not None, w.holds) for w in vitals.workers) == sorted(
+        [(busy.id, "test", False, 2), (idle.id, "test", False, 0), (dead.id, "test", True, 2)]
+    )
+    by_id: dict[str, WorkerRow] = {worker.id: worker for worker in vitals.workers}
+    assert by_id[dead.id].expires_at < vitals.at < by_id[busy.id].expires_at
+    assert vitals.known == {"mail@1", "push@2"}
+    assert sorted(vitals.counts) == sorted(ask(store, store.verbs.counts()))
+    assert vitals.orphans == 0
+    erase(store, "offpath_worker", busy.id)
+    assert ask(store, store.verbs.vitals()).orphans == 2
+
+
+def test_the_vitals_count_what_failed(store: Store, hand: Hand) -> None:
+    put(store, new_job(task="push"), *(new_job() for _ in range(3)))
+    jobs = hand.claim(tasks='["mail@1", "push@1"]')
+    hand.finish(jobs.pop())
+    for job in jobs:
+        assert hand.say(job, Errored(BOOM, retryable=False)) == "applied"
+    told = sorted(ask(store, store.verbs.vitals()).failed)
+    counted: dict[str, int] = {}
+    for job in jobs:
+        counted[job.task] = counted.get(job.task, 0) + 1
+    assert told == sorted(counted.items())
+
+
+def test_a_doctor_finds_a_sound_home_sound(store: Store) -> None:
+    assert not [check for check in store.doctor(60.0) if check.state == "problem"]

@@ -1,0 +1,34 @@
+"""The trace in which code runs: read from a request, kept with the jobs it starts, found again in every attempt.
+
+    await http.post(url, json=body, headers=trace_headers())
+
+`here.py` knows where we are; `otel.py` makes spans, and is imported only where OpenTelemetry is.
+"""
+
+from ..core.trace import Trace
+from .here import (
+    Span,
+    anywhere,
+    arrive,
+    continuing,
+    current,
+    record,
+    recording,
+    started,
+    trace_headers,
+    within,
+)
+
+__all__ = [
+    "Span",
+    "Trace",
+    "anywhere",
+    "arrive",
+    "continuing",
+    "current",
+    "record",
+    "recording",
+    "started",
+    "trace_headers",
+    "within",
+]

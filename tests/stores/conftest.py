@@ -1,0 +1,123 @@
+"""The stores under test. Every test here runs on each of them, unless it says in its name that it is one store's own
+(`test_sqlite_…`, `test_postgres_…`) or asks for the `database` file. The suite itself is `offpath.testing.stores`; a
+third store is one more branch in `databases`.
+"""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from offpath.stores.sqlite import SqliteStore
+from offpath.testing.stores.fixtures import Build, Databases, Make, build, hand, heard, hire, make, store, with_tables
+from tests import servers
+from tests.conftest import missing
+
+__all__ = ["Make", "build", "hand", "heard", "hire", "make", "store"]
+
+SERVERS = {"postgres": servers.postgres, "postgres15": servers.postgres15}
+OLD = frozenset({"test_enqueue", "test_claim", "test_settle"})
+"""What runs on PostgreSQL 15 too, where it is installed: most of the SQL is in it."""
+
+TRUNCATE = """
+do $$
+declare names text;
+begin
+    select string_agg(cast(oid as regclass)::text, ', ') into names from pg_class
+    where relnamespace = 'public'::regnamespace and relkind = 'r' and pg_relation_size(oid) > 0
+      and relname not in ('offpath_migration', 'offpath_home');
+    if names is not null then
+        execute 'truncate ' || names;
+    end if;
+end $$
+"""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "store_kind" in metafunc.fixturenames:
+        marks = {"postgres": [pytest.mark.servers("postgres")]}
+        metafunc.parametrize("store_kind", [pytest.param(kind, marks=marks.get(kind, [])) for kind in kinds(metafunc)])
+
+
+def kinds(metafunc: pytest.Metafunc) -> list[str]:
+    module = metafunc.module.__name__.rpartition(".")[2]
+    for kind in ("sqlite", "postgres"):
+        if any(name.startswith(f"test_{kind}_") for name in (module, metafunc.function.__name__)):
+            return [kind]
+    if "database" in inspect.signature(metafunc.function).parameters:
+        return ["sqlite"]
+    both = ["sqlite", "postgres"]
+    return [*both, "postgres15"] if module in OLD and servers.DEBIAN_15.is_dir() else both
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """The file of the test's SQLite store."""
+    return tmp_path / "app.db"
+
+
+@pytest.fixture
+def databases(store_kind: str, request: pytest.FixtureRequest) -> Databases:
+    """The test's own first (the file `database`, or `postgres_url` where it asks for that), then others."""
+    if store_kind == "sqlite":
+        return files(request.getfixturevalue("database"))
+    own = [request.getfixturevalue("postgres_url")] if "postgres_url" in request.fixturenames else []
+    server = running(store_kind, request.config)
+    return lambda: on(nullcontext(own.pop()) if own else server.database())
+
+
+@pytest.fixture
+def migrated(databases: Databases, store_kind: str, request: pytest.FixtureRequest) -> Databases:
+    """Tables that PostgreSQL has made once are emptied and lent again: that is several times as quick. A store's own
+    tests may do more to them than fill them, and have theirs made anew."""
+    own = request.module.__name__.rpartition(".")[2].startswith("test_postgres_")
+    if own or store_kind == "sqlite" or "postgres_url" in request.fixturenames:
+        return with_tables(databases)
+    server = running(store_kind, request.config)
+    return lambda: on(server.database(migrate, TRUNCATE))
+
+
+def running(kind: str, config: pytest.Config) -> servers.Server:
+    server = SERVERS[kind]()
+    if isinstance(server, servers.Unavailable):
+        missing(config, kind, str(server))
+    return server
+
+
+@contextmanager
+def on(database: AbstractContextManager[str]) -> Iterator[Build]:
+    from offpath.stores.postgres.store import PostgresStore
+
+    with database as url:
+        yield partial(PostgresStore, url)
+
+
+def migrate(url: str) -> None:
+    from offpath.stores.postgres.store import PostgresStore
+
+    store = PostgresStore(url, announce=lambda hints: None)
+    store.migrate()
+    store.close()
+
+
+def files(first: Path) -> Databases:
+    number = 0
+
+    @contextmanager
+    def empty() -> Iterator[Build]:
+        nonlocal number
+        path = first.with_stem(f"{first.stem}{number or ''}")
+        number += 1
+        yield partial(SqliteStore, str(path))
+        for left in path.parent.glob(f"{path.name}*"):
+            left.unlink()
+
+    return empty
+
+
+@pytest.fixture
+def examples(store_kind: str) -> int:
+    return 100 if store_kind == "sqlite" else 25

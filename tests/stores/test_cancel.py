@@ -1,0 +1,1 @@
+from offpath.testing.stores.cancel import *  # noqa: F403

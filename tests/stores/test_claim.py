@@ -1,0 +1,1 @@
+from offpath.testing.stores.claim import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.deliveries import *  # noqa: F403

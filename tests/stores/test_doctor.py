@@ -1,0 +1,1 @@
+from offpath.testing.stores.doctor import *  # noqa: F403

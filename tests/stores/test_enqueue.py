@@ -1,0 +1,1 @@
+from offpath.testing.stores.enqueue import *  # noqa: F403

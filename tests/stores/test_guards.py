@@ -1,0 +1,1 @@
+from offpath.testing.stores.guards import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.keys import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.lease import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.machine import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.operations import *  # noqa: F403

@@ -1,0 +1,316 @@
+"""Enqueue in the caller's own transaction, on PostgreSQL; what is so on every database is in `test_borrow.py`."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import asyncpg
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from sqlalchemy import create_engine, event
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from offpath.errors import ConfigurationError, SchemaError, StoreError, StoreUnavailable
+from offpath.ports import Enqueued, Now, Store, Verb
+from offpath.stores.borrow import Home, run
+from offpath.stores.postgres import PostgresStore
+from tests.stores.callers import CREATE, WAYS, Heard, Way, engine_url, lend, settled
+from tests.stores.kit import ask, live, new_job, put, watched
+
+pytestmark = [pytest.mark.anyio, pytest.mark.servers("postgres")]
+
+POSTGRES = {name: way for name, way in WAYS.items() if way.dialect == "postgresql"}
+RAW = {name: POSTGRES[name] for name in ("asyncpg", "asyncpg, from a pool", "psycopg", "psycopg, async")}
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def store(postgres_url: str, heard: Heard) -> Iterator[Store]:
+    made: Store = PostgresStore(postgres_url, announce=heard.announce)
+    made.migrate()
+    made.open()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=list(POSTGRES.values()), ids=list(POSTGRES))
+def way(request: pytest.FixtureRequest) -> Way:
+    chosen: Way = request.param
+    return chosen
+
+
+@pytest.fixture(params=list(RAW.values()), ids=list(RAW))
+def raw(request: pytest.FixtureRequest) -> Way:
+    chosen: Way = request.param
+    return chosen
+
+
+# ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_closed_connection(store: Store, postgres_url: str) -> None:
+    one = await asyncpg.connect(postgres_url)
+    await one.close()
+    two = psycopg.connect(postgres_url)
+    two.close()
+    three = await psycopg.AsyncConnection.connect(postgres_url)
+    await three.close()
+    engine = create_engine(engine_url(postgres_url, "postgresql+psycopg"))
+    four = engine.connect()
+    four.close()
+    lazy = create_async_engine(engine_url(postgres_url, "postgresql+asyncpg"))
+    async with lazy.connect() as five:
+        pass
+    for tx in (one, two, three, four, five):
+        with pytest.raises(ConfigurationError, match="tx cannot be used"):
+            await lend(store, tx, new_job())
+    engine.dispose()
+    await lazy.dispose()
+
+
+async def test_what_was_given_back_to_its_pool(store: Store, postgres_url: str) -> None:
+    async with asyncpg.create_pool(postgres_url, min_size=1, max_size=1) as pool:
+        async with pool.acquire() as connection, connection.transaction():
+            await lend(store, connection, new_job())
+        with pytest.raises(ConfigurationError, match="released back to the pool"):
+            await lend(store, connection, new_job())
+        async with pool.acquire() as connection, connection.transaction():
+            await lend(store, connection, new_job())
+    assert ask(store, store.verbs.counts())[0][3] == 2
+
+
+async def test_a_connection_that_the_server_has_cut(store: Store, way: Way, postgres_url: str) -> None:
+    async with way.open(postgres_url) as caller:
+        await lend(store, caller.tx, new_job())
+        [(pid,)] = await caller.run("select pg_backend_pid()")
+        with psycopg.connect(postgres_url, autocommit=True) as other:
+            assert other.execute("select pg_terminate_backend(%s, 5000)", [pid]).fetchone() == (True,)
+        # whether the driver has noticed is a matter of its own
+        with pytest.raises((StoreUnavailable, ConfigurationError)):
+            await lend(store, caller.tx, new_job())
+        with pytest.raises((StoreUnavailable, ConfigurationError)):
+            await lend(store, caller.tx, new_job())
+    assert ask(store, store.verbs.counts()) == []
+
+
+async def test_without_a_transaction(store: Store, postgres_url: str) -> None:
+    """Each statement would be a commit of its own: not one transaction, and nothing to roll back."""
+    one = await asyncpg.connect(postgres_url)
+    two = psycopg.connect(postgres_url, autocommit=True)
+    three = await psycopg.AsyncConnection.connect(postgres_url, autocommit=True)
+    for tx in (one, two, three):
+        with pytest.raises(ConfigurationError, match=r"no open transaction: enqueue inside .*transaction\(\)"):
+            await lend(store, tx, new_job())
+        await settled(tx.close())
+    assert ask(store, store.verbs.counts()) == []
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+async def test_autocommit_of_sqlalchemy(store: Store, postgres_url: str, driver: str) -> None:
+    url = engine_url(postgres_url, f"postgresql+{driver}")
+    lazy = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    later = create_async_engine(url)
+    async with AsyncSession(lazy) as session:
+        with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+            await lend(store, session, new_job())
+    async with later.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+            await lend(store, connection, new_job())
+    async with later.connect() as connection:
+        await lend(store, connection, new_job())
+        await connection.commit()
+    for engine in (lazy, later):
+        await engine.dispose()
+    assert ask(store, store.verbs.counts())[0][3] == 1
+
+
+async def test_a_transaction_that_has_failed(store: Store, way: Way, postgres_url: str) -> None:
+    new = new_job()
+    async with way.open(postgres_url) as caller:
+        await caller.note()
+        async with caller.savepoint() as undo:
+            with pytest.raises(Exception, match="division by zero"):
+                await caller.run("select 1 / 0")
+            with pytest.raises(ConfigurationError, match="rolled back"):
+                await lend(store, caller.tx, new_job())
+            await undo()
+        await lend(store, caller.tx, new)
+        await caller.commit()
+    assert live(store, new.job.id) == new.job
+
+
+async def test_a_connection_in_the_middle_of_something(store: Store, postgres_url: str) -> None:
+    connection = await asyncpg.connect(postgres_url)
+    block = connection.transaction()
+    await block.start()
+    await connection.execute("select pg_advisory_lock(1)")
+    with psycopg.connect(postgres_url) as other:
+        other.execute("select pg_advisory_lock(2)")
+        waits = asyncio.ensure_future(connection.execute("select pg_advisory_lock(2)"))
+        await asyncio.sleep(0)  # it has been sent
+        with pytest.raises(ConfigurationError, match="another operation"):
+            await lend(store, connection, new_job())
+    await waits
+    await lend(store, connection, new_job())
+    await block.commit()
+    await connection.close()
+    assert ask(store, store.verbs.counts())[0][3] == 1
+
+
+async def test_tables_that_are_gone(store: Store, way: Way, postgres_url: str) -> None:
+    async with way.open(postgres_url) as caller:
+        await lend(store, caller.tx, new_job())
+        await caller.commit()
+        with psycopg.connect(postgres_url, autocommit=True) as other:
+            other.execute("drop table offpath_job cascade")
+        await caller.begin()
+        with pytest.raises(SchemaError, match="offpath migrate"):
+            await lend(store, caller.tx, new_job())
+        await caller.rollback()
+
+
+def test_text_that_the_connection_cannot_carry(store: Store, postgres_url: str) -> None:
+    new = new_job(args='{"name":"Zoë"}')
+    with psycopg.connect(postgres_url, client_encoding="latin1") as connection:
+        with pytest.raises(StoreError):
+            store.enqueue_on(connection, [new_job(args='{"name":"\U0001f4a1"}')])
+        store.enqueue_on(connection, [new])
+    assert live(store, new.job.id) == new.job
+
+
+async def test_a_lock_that_is_not_had_in_time(store: Store, raw: Way, postgres_url: str) -> None:
+    """Whoever repeats transactions looks at the SQLSTATE of the driver's own error."""
+    async with raw.open(postgres_url) as caller:
+        await lend(store, caller.tx, new_job(key="one"))
+        with psycopg.connect(postgres_url) as other:
+            other.execute("set local lock_timeout = '10s'")
+            store.enqueue_on(other, [new_job(key="two")])
+            await caller.run("set local lock_timeout = '20ms'")
+            with pytest.raises(StoreError) as caught:
+                await lend(store, caller.tx, new_job(key="two"))
+            assert getattr(caught.value.__cause__, "sqlstate", None) == "55P03"
+            other.rollback()
+        await caller.rollback()
+    assert ask(store, store.verbs.counts()) == []
+
+
+# ── nothing of the caller's is changed ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"row_factory": dict_row},
+        {"cursor_factory": psycopg.ClientCursor},
+        {"cursor_factory": psycopg.RawCursor},
+        {"prepare_threshold": None},
+        {"prepare_threshold": 0},
+        {"options": "-c search_path=pg_catalog -c default_transaction_isolation=serializable"},
+    ],
+    ids=lambda options: " ".join(map(str, options)),
+)
+def test_psycopg_as_the_caller_likes_it(store: Store, postgres_url: str, options: dict[str, Any]) -> None:
+    standing, new = new_job(key="k"), watched()
+    put(store, standing)
+    with psycopg.connect(postgres_url, **options) as connection:
+        factories = connection.row_factory, connection.cursor_factory
+        for _ in range(3):  # prepared on the way
+            assert store.enqueue_on(connection, [new_job(key="k")]) == [Enqueued(standing.job.id, True)]
+        assert store.enqueue_on(connection, [new]) == [Enqueued(new.job.id, False)]
+        assert (connection.row_factory, connection.cursor_factory) == factories
+    assert live(store, new.job.id) == new.job
+
+
+async def test_psycopg_in_a_pipeline(store: Store, postgres_url: str) -> None:
+    one, two = new_job(), new_job()
+    with psycopg.connect(postgres_url) as connection, connection.pipeline():
+        connection.execute(CREATE)
+        store.enqueue_on(connection, [one])
+    async with (
+        await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as lazy,
+        lazy.pipeline(),
+        lazy.transaction(),
+    ):
+        await lend(store, lazy, two)
+    assert [live(store, new.job.id) for new in (one, two)] == [one.job, two.job]
+
+
+async def test_asyncpg_as_the_caller_likes_it(store: Store, postgres_url: str) -> None:
+    class Record(asyncpg.Record):
+        def __iter__(self) -> Any:
+            raise AssertionError("not this one")
+
+    standing, new = new_job(key="k"), watched(args='{"a":[1,"\\u0000"]}')
+    put(store, standing)
+    connection = await asyncpg.connect(
+        postgres_url, record_class=Record, statement_cache_size=0, server_settings={"search_path": "pg_catalog"}
+    )
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    async with connection.transaction():
+        assert await lend(store, connection, new_job(key="k")) == [Enqueued(standing.job.id, True)]
+        assert await lend(store, connection, new) == [Enqueued(new.job.id, False)]
+    await connection.close()
+    assert live(store, new.job.id) == new.job
+
+
+def test_a_subclass_of_the_callers_own(store: Store, postgres_url: str) -> None:
+    class Mine(psycopg.Connection[Any]):
+        def execute(self, *args: Any, **kwargs: Any) -> Any:
+            raise AssertionError("not through here")
+
+        def cursor(self, *args: Any, **kwargs: Any) -> Any:
+            raise AssertionError("nor here")
+
+    with Mine.connect(postgres_url) as connection:
+        assert len(store.enqueue_on(connection, [new_job()])) == 1
+
+
+# ── what it costs the caller ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_one_statement_and_no_notify(store: Store, postgres_url: str) -> None:
+    """The first enqueue on a connection asks where it leads; after that it is one statement, with a key two."""
+    said: list[str] = []
+    connection = await asyncpg.connect(postgres_url)
+    connection.add_query_logger(lambda query: said.append(query.query))
+    engine = create_engine(engine_url(postgres_url, "postgresql+psycopg"))
+    event.listen(engine, "before_cursor_execute", lambda *args: said.append(args[2]))
+    with Session(engine) as session:
+        for tx in (connection, session):
+            if tx is connection:
+                block = connection.transaction()
+                await block.start()
+            await lend(store, tx, watched())
+            said.clear()
+            await lend(store, tx, watched(), watched())
+            assert len(said) == 1
+            await lend(store, tx, watched(key=f"{id(tx)}"))
+            assert len(said) == 3
+            assert not re.search("notify", " ".join(said), re.IGNORECASE)
+            await block.commit() if tx is connection else session.commit()
+    engine.dispose()
+    await connection.close()
+    assert ask(store, store.verbs.counts())[0][3] == 8
+
+
+async def test_the_clock_is_the_databases(way: Way, postgres_url: str) -> None:
+    def verb() -> Verb[int]:
+        return (yield Now())  # type: ignore[no-any-return]
+
+    home = Home("postgresql", "", lambda hints: None, lambda: 0, lambda error: StoreError(str(error)))
+    async with way.open(postgres_url) as caller:
+        question = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
+        [(before,)] = await caller.run(question)
+        told = await settled(run(caller.tx, verb(), home))
+        [(after,)] = await caller.run(question)
+        assert before <= told <= after
+        assert type(told) is int

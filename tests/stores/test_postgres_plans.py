@@ -1,0 +1,185 @@
+"""How PostgreSQL answers each of our statements on the engine's own connections: no hot one may fall back to a scan, a
+sort or a join that reads a whole table when somebody edits it. The plans are generic: the same for all parameters.
+"""
+
+import re
+from typing import Any
+
+import asyncpg
+import pytest
+
+from offpath.ports import Statement, Store
+from offpath.stores import rows
+from offpath.stores.postgres.address import parse
+from offpath.stores.postgres.session import SETTINGS, connect
+from offpath.stores.postgres.store import PACKAGE
+from offpath.stores.statements import load, numbered
+from tests.stores.kit import Hand, new_job, now, put, watched
+
+SQL = {name: text for name, text in load(PACKAGE).items() if not name.startswith("partition.")}
+
+INDEX = re.compile(r"Index (?:Only )?Scan(?: Backward)? using (\w+)")
+
+SCANS = {
+    "claim.mine": "offpath_job",  # after a claim's answer was lost
+    "upkeep.held": "offpath_job",  # once for each dead worker; an index on worker would cost every settle (data model)
+    "upkeep.orphaned": "offpath_job",  # once a minute
+    "upkeep.counts": "offpath_job",
+    "lease.gone": "offpath_job",  # once for each worker that leaves, before its row may go
+    "lease.judge": "offpath_worker",  # one row for each worker
+    "lease.lapsed": "offpath_worker",
+    "lease.known": "offpath_worker",
+    "home": "offpath_home",  # one row
+    "doctor.workers": "offpath_worker",
+    "doctor.running": "offpath_job",
+}
+"""Statements that may walk through a table, and which."""
+
+USES = {
+    "claim.lanes": "offpath_job_ready offpath_job_delicate offpath_job_due offpath_operation_pkey offpath_worker_pkey",
+    "claim.sweep": "offpath_job_ready offpath_job_delicate offpath_job_due offpath_operation_pkey offpath_worker_pkey",
+    "claim.promote": "offpath_job_due offpath_job_pkey",
+    "settle.end": "offpath_job_pkey",
+    "settle.refused": "offpath_job_pkey",
+    "settle.finish": "offpath_job_pkey",
+    "settle.remove": "offpath_job_pkey",
+    "settle.back": "offpath_job_pkey",
+    "settle.operations": "offpath_operation_pkey",
+    "settle.events": "offpath_operation_pkey",
+    "settle.written": "offpath_job_pkey offpath_history_never_pkey",
+    "progress.guard": "offpath_job_pkey",
+    "enqueue.present": "offpath_job_key",
+    "enqueue.ended": "offpath_history_never_pkey",
+    "enqueue.seen": "offpath_job_pkey offpath_history_never_pkey",
+    "enqueue.undo": "offpath_job_pkey",
+    "canceling": "offpath_job_canceling",
+    "find.live": "offpath_job_pkey",
+    "find.held": "offpath_job_pkey",
+    "find.finished": "offpath_history_never_pkey",
+    "list_jobs.live": "offpath_job_pkey",
+    "list_jobs.finished": "offpath_history_never_pkey",
+    "list_jobs.failed": "offpath_history_never_id_idx",
+    "operation.get": "offpath_operation_pkey offpath_job_pkey offpath_history_never_pkey",
+    "operation.list": "offpath_operation_list offpath_job_pkey offpath_history_never_pkey",
+    "operation.events": "offpath_event_pkey",
+    "doctor.failed": "offpath_history_never_id_idx",
+    "upkeep.overdue": "offpath_job_deadline",
+    "upkeep.history": "offpath_history_never_expires_at_idx",
+    "upkeep.entomb": "offpath_operation_expiry",
+    "upkeep.forget": "offpath_operation_expiry",
+    "upkeep.next_due": "offpath_job_due",
+    "upkeep.queues": "offpath_job_ready offpath_job_delicate",
+    "upkeep.events": "offpath_event_pkey",
+    "lease.renew": "offpath_worker_pkey",
+    "idempotency.found": "offpath_idempotency_pkey",
+    "idempotency.remember": "offpath_idempotency_pkey",
+    "idempotency.renew": "offpath_idempotency_pkey",
+    "idempotency.release": "offpath_idempotency_pkey",
+    "idempotency.forget": "offpath_idempotency_expiry offpath_idempotency_pkey",
+}
+"""Statements, and the indexes that they must search."""
+
+
+@pytest.fixture(params=["as it is made", "with data", "analysed"])
+def url(request: pytest.FixtureRequest, store: Store, postgres_url: str) -> str:
+    if request.param != "as it is made":
+        hand = Hand(store)
+        put(store, *(watched(queue="a", key=str(n), deadline=now() + 10**9) for n in range(300)))
+        put(store, *(new_job(queue="b", state=0) for _ in range(300)))
+        hand.finish(*hand.claim(100, queues=(("a", 1),)))
+        hand.claim(50, queues=(("a", 1),))
+        hand.close()
+    return postgres_url
+
+
+@pytest.fixture
+async def connection(request: pytest.FixtureRequest, url: str) -> Any:
+    opened = await asyncpg.connect(url, server_settings=SETTINGS)
+    if "analysed" in request.node.name:
+        await opened.execute("analyze")
+    yield opened
+    await opened.close()
+
+
+async def plan(connection: Any, name: str) -> list[str]:
+    """The lines of the plan that is used whatever the parameters are."""
+    sql, names = numbered(SQL[name])
+    await connection.execute(f"prepare one as {sql}")
+    try:
+        given = f"({', '.join('null' for _ in names)})" if names else ""
+        return [row[0] for row in await connection.fetch(f"explain execute one{given}")]
+    finally:
+        await connection.execute("deallocate one")
+
+
+def scanned(lines: list[str]) -> set[str]:
+    return {found[1] for line in lines if (found := re.search(r"\bSeq Scan on (\w+)", line))}
+
+
+async def test_no_statement_scans_what_it_should_search(connection: Any) -> None:
+    for name in SQL:
+        lines = await plan(connection, name)
+        assert scanned(lines) <= set(SCANS.get(name, "").split()), (name, lines)
+        assert not [line for line in lines if re.search(r"Hash (\w+ )?Join|Merge (\w+ )?Join", line)], (name, lines)
+
+
+async def test_the_indexes_they_must_use(connection: Any) -> None:
+    for name, indexes in USES.items():
+        lines = await plan(connection, name)
+        used = {
+            found[1] for line in lines if (found := re.search(r"Index (?:Only )?Scan(?: Backward)? using (\w+)", line))
+        }
+        assert set(indexes.split()) <= used, (name, lines)
+
+
+@pytest.mark.parametrize("name", ["claim.lanes", "claim.sweep"])
+async def test_a_claim_reads_jobs_in_the_order_of_the_index(connection: Any, name: str) -> None:
+    """What is locked must not be sorted first: a sort would read and lock the whole queue."""
+    lines = await plan(connection, name)
+    locks = [n for n, line in enumerate(lines) if "LockRows" in line]
+    assert len(locks) == 4, lines  # the worker, plain, doubtful, suspect
+    for n in locks:
+        below = next(line for line in lines[n + 1 :] if "Scan" in line or "Sort" in line)
+        assert "Index Scan" in below, lines[n:]
+
+
+async def test_a_statement_is_parsed_and_planned_once(store: Store, postgres_url: str) -> None:
+    session = await connect(parse(postgres_url))
+    for _ in range(10):
+        await session.clock()
+    made = await session.connection.fetch("select generic_plans + custom_plans from pg_prepared_statements")
+    assert [row[0] for row in made] == [10]
+    await session.close()
+
+
+@pytest.mark.parametrize("once", [False, True])
+async def test_a_claim_waits_for_the_disk_only_for_what_must_not_be_repeated(
+    store: Store, postgres_url: str, once: bool
+) -> None:
+    put(store, new_job(), new_job(once=once))
+    hand = Hand(store)
+    params = {
+        "worker": hand.id, "tasks": hand.tasks, "queue": "default", "limit": 5, "free": 5, "suspect": 2, "suspects": 1,
+        "started": "{}", "heed": 1,
+    }  # fmt: skip
+    session = await connect(parse(postgres_url))
+    *claimed, last = await session.execute(Statement(SQL["claim.sweep"], params, rows.plain))
+    assert len(claimed) == 2
+    assert last[1] == (None if once else "off")
+    assert await session.connection.fetchval("show synchronous_commit") == "on"
+    await session.close()
+    hand.close()
+
+
+async def test_pages_are_read_in_the_order_of_an_index(connection: Any) -> None:
+    for name in ("claim.promote", "upkeep.overdue", "operation.list", "operation.events", "list_jobs.live"):
+        lines = await plan(connection, name)
+        assert not [line for line in lines if re.search(r"\bSort\b", line)], (name, lines)
+
+
+def test_both_claims_differ_only_in_where_they_begin() -> None:
+    """`sweep` and `lanes` are one statement but for `plain`: what is changed in one belongs into the other."""
+    plain = re.compile(r"plain as materialized \(.*?\n\),\n", re.DOTALL)
+    sweep, lanes = (plain.subn("", SQL[f"claim.{name}"]) for name in ("sweep", "lanes"))
+    assert (sweep[1], lanes[1]) == (1, 1)
+    assert sweep[0] == lanes[0]

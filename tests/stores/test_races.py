@@ -1,0 +1,1 @@
+from offpath.testing.stores.races import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.remembered import *  # noqa: F403

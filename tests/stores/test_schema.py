@@ -1,0 +1,1 @@
+from offpath.testing.stores.schema import *  # noqa: F403

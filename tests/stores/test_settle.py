@@ -1,0 +1,1 @@
+from offpath.testing.stores.settle import *  # noqa: F403

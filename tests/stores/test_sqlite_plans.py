@@ -1,0 +1,126 @@
+"""How SQLite answers each of our statements: no hot one may fall back to a scan or a sort when somebody edits it."""
+
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from offpath.ports import Store
+from offpath.stores.sqlite.store import PACKAGE
+from offpath.stores.statements import load
+from tests.stores.kit import Hand, new_job, now, put, watched
+
+SQL = load(PACKAGE)
+
+SCANS = {
+    "upkeep.held": "offpath_job",  # once for each dead worker; an index on worker would cost every settle (data model)
+    "upkeep.orphaned": "offpath_job offpath_worker",  # once a minute
+    "upkeep.counts": "offpath_job",
+    "lease.gone": "offpath_job",  # once for each worker that leaves, before its row may go
+    "lease.judge": "offpath_worker",  # one row for each worker
+    "lease.lapsed": "offpath_worker",
+    "lease.known": "offpath_worker",
+    "doctor.workers": "offpath_worker",
+    "doctor.running": "offpath_job offpath_worker",
+    "doctor.failed": "offpath_history",  # the index that holds only these
+    "list_jobs.live": "offpath_job",  # by id, newest first, until the page is full
+    "list_jobs.finished": "offpath_history",
+    "list_jobs.failed": "offpath_history",
+    "delivery.anyone": "offpath_endpoint",  # its first row
+}
+"""Statements that may walk through a table, and which."""
+
+USES = {
+    "doctor.failed": "offpath_history_failed",
+    "claim.take": "offpath_job_ready (queue=?)",
+    "claim.promote": "offpath_job_due (run_at<?)",
+    "claim.mark": "INTEGER PRIMARY KEY (rowid=?)",
+    "settle.refused": "sqlite_autoindex_offpath_job_1 (id=?)",
+    "settle.finish": "sqlite_autoindex_offpath_job_1 (id=?)",
+    "settle.remove": "sqlite_autoindex_offpath_job_1 (id=?)",
+    "settle.back": "sqlite_autoindex_offpath_job_1 (id=?)",
+    "settle.operations": "sqlite_autoindex_offpath_operation_1 (id=?)",
+    "settle.events": "sqlite_autoindex_offpath_operation_1 (id=?)",
+    "progress.guard": "sqlite_autoindex_offpath_job_1 (id=?)",
+    "enqueue.present": "offpath_job_key (task=? AND key=?)",
+    "canceling": "offpath_job_canceling (worker=?)",
+    "find.live": "sqlite_autoindex_offpath_job_1 (id=?)",
+    "find.finished": "sqlite_autoindex_offpath_history_1 (id=?)",
+    "operation.get": "sqlite_autoindex_offpath_operation_1 (id=?)",
+    "operation.list": "offpath_operation_list (tenant=? AND owner=?",
+    "operation.events": "PRIMARY KEY (job=? AND seq>?)",
+    "upkeep.overdue": "offpath_job_deadline (deadline>? AND deadline<?)",
+    "upkeep.history": "offpath_history_expiry (expires_at<?)",
+    "upkeep.entomb": "offpath_operation_expiry (expires_at<?)",
+    "upkeep.forget": "offpath_operation_expiry (expires_at<?)",
+    "upkeep.next_due": "offpath_job_due",
+    "upkeep.events": "PRIMARY KEY (job=?)",
+    "list_jobs.failed": "offpath_history_failed",
+    "idempotency.found": "sqlite_autoindex_offpath_idempotency_1 (scope=? AND key=?)",
+    "idempotency.remember": "sqlite_autoindex_offpath_idempotency_1 (scope=? AND key=?)",
+    "idempotency.release": "sqlite_autoindex_offpath_idempotency_1 (scope=? AND key=?)",
+    "idempotency.forget": "offpath_idempotency_expiry (expires_at<?)",
+    "ticket.take": "PRIMARY KEY (hash=?)",
+    "ticket.forget": "offpath_ticket_expiry (expires_at<?)",
+    "pressure.depth": "offpath_job_ready (queue=?)",
+    "pressure.oldest": "offpath_job_ready (queue=? AND priority>?)",
+    "pressure.tenants": "offpath_job_ready (queue=?)",
+    "pressure.live": "offpath_job_owner (owner=?)",
+    "endpoint.list": "offpath_endpoint_owner (tenant=? AND owner=?",
+    "delivery.audience": "offpath_endpoint_owner (tenant=? AND owner=?)",
+    "delivery.again": "offpath_delivery_endpoint (endpoint=?",
+    "delivery.queued": "offpath_delivery_pending (endpoint=?)",
+    "delivery.attempts": "offpath_attempt_endpoint (endpoint=?",
+    "delivery.attempts_back": "offpath_delivery_operation (operation=?)",
+    "delivery.old": "offpath_delivery_age (created_at<?)",
+}
+"""Statements, and the index that they must search."""
+
+
+@pytest.fixture(params=["as it is made", "with data", "analysed"])
+def connection(request: pytest.FixtureRequest, store: Store, database: Path) -> Iterator[sqlite3.Connection]:
+    if request.param != "as it is made":
+        hand = Hand(store)
+        put(store, *(watched(queue="a", key=str(n), deadline=now() + 10**9) for n in range(300)))
+        put(store, *(new_job(queue="b", state=0) for _ in range(300)))
+        hand.finish(*hand.claim(100, queues=(("a", 1),)))
+        hand.claim(50, queues=(("a", 1),))
+        hand.close()
+    opened = sqlite3.connect(database)
+    if request.param == "analysed":
+        opened.execute("analyze")
+    yield opened
+    opened.close()
+
+
+def plan(connection: sqlite3.Connection, name: str) -> list[str]:
+    params: defaultdict[str, str] = defaultdict(lambda: "[]")
+    return [str(row[3]) for row in connection.execute(f"explain query plan {SQL[name]}", params)]
+
+
+def test_no_statement_scans_what_it_should_search(connection: sqlite3.Connection) -> None:
+    for name in SQL:
+        steps = plan(connection, name)
+        scanned = {found[1] for step in steps if (found := re.match(r"SCAN (offpath_\w+|[johd])\b", step))}
+        assert scanned <= set(SCANS.get(name, "").split()), (name, steps)
+
+
+def test_the_indexes_they_must_use(connection: sqlite3.Connection) -> None:
+    for name, index in USES.items():
+        steps = plan(connection, name)
+        assert any(index in step for step in steps), (name, steps)
+
+
+def test_claiming_reads_jobs_in_the_order_of_the_index(connection: sqlite3.Connection) -> None:
+    for name in (
+        "claim.take",
+        "claim.promote",
+        "upkeep.overdue",
+        "operation.list",
+        "operation.events",
+        "ticket.forget",
+    ):
+        assert not [step for step in plan(connection, name) if "TEMP B-TREE" in step], plan(connection, name)

@@ -1,0 +1,1 @@
+from offpath.testing.stores.upkeep import *  # noqa: F403

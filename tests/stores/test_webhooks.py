@@ -1,0 +1,1 @@
+from offpath.testing.stores.webhooks import *  # noqa: F403
