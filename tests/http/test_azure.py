@@ -78,6 +78,15 @@ async def test_res_02_by_location_only(site: Site, worker: Hand) -> None:
 @pytest.mark.parametrize("end", ["failed", "canceled", "deleted"])
 async def test_res_03_mistake_01_by_location_only_it_ends_too(site: Site, worker: Hand, end: str) -> None:
     """A 5xx, 408 or 429 at the result's URL would be polled for ever; 409 and 404 end it."""
+    ended = asyncio.Event()
+
+    async def held(request: Any, call_next: Any) -> Any:
+        """No poll falls between the job's end and its deletion: it would be told 409, rightly."""
+        if request.url.path.endswith("/result"):
+            await ended.wait()
+        return await call_next(request)
+
+    site.api.middleware("http")(held)
     async with served(site.api) as base, site.client() as alice:
         poller = await asyncio.to_thread(_begin, base, monitor=False)
         job = await worker.claim()
@@ -88,6 +97,7 @@ async def test_res_03_mistake_01_by_location_only_it_ends_too(site: Site, worker
             await worker.fail(job, "no", public=True, status=503)
         if end == "deleted":
             assert (await alice.delete(f"/operations/{job.id}")).status_code == 204
+        ended.set()
         with pytest.raises(HttpResponseError) as caught:
             await asyncio.wait_for(asyncio.to_thread(poller.result, 20), 30)
         assert caught.value.status_code == (404 if end == "deleted" else 409)
