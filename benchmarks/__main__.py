@@ -1,4 +1,4 @@
-"""`python3 dev.py bench sqlite|postgres [--json] [--quick] [--rounds N] [--only WORD]`"""
+"""`python3 dev.py bench sqlite|postgres|schedules|limits|flows [--json] [--quick] [--rounds N] [--only WORD]`"""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import sqlite3
 import sys
 from collections.abc import Iterable
 
-from . import sqlite
+from . import flows, sqlite
 from .measure import Row, table
 from .measure import as_json as dumped
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__)
-    parser.add_argument("name", choices=["sqlite", "postgres"])
+    parser.add_argument("name", choices=["sqlite", "postgres", "schedules", "limits", "flows"])
     parser.add_argument("--json", action="store_true", help="the whole result as JSON on standard output")
     parser.add_argument("--quick", action="store_true", help="a short run that tries the harness; no figures to quote")
     parser.add_argument("--rounds", type=int, help="how many alternating rounds (default 5)")
@@ -25,6 +25,19 @@ def main() -> int:
     args = parser.parse_args()
     if args.name == "postgres":
         return on_postgres(args)
+    if args.name == "schedules":
+        from . import schedules
+
+        count = 500 if args.quick else schedules.COUNT
+        report("both stores", schedules.rows(count, args.rounds or 3), as_json=args.json)
+        return 0
+    if args.name == "limits":
+        return on_both(args)
+    if args.name == "flows":
+        rounds, n = (1, 100) if args.quick else (args.rounds or 5, 1_000)
+        about = f"SQLite {sqlite3.sqlite_version} and PostgreSQL; parts per second, enqueue included"
+        report(about, flows.rows(rounds, n, args.only), as_json=args.json)
+        return 0
     plan = sqlite.QUICK if args.quick else sqlite.Plan()
     if args.rounds:
         plan = plan._replace(rounds=args.rounds)
@@ -42,6 +55,16 @@ def on_postgres(args: argparse.Namespace) -> int:
         done = report(bench.about, bench.rows(plan, args.only), as_json=args.json)
     if not args.json:
         print("\n" + targets.verdicts(done) + ("\n\n(--quick: these figures mean nothing)" if args.quick else ""))
+    return 0
+
+
+def on_both(args: argparse.Namespace) -> int:
+    from . import limits
+
+    plan = limits.QUICK if args.quick else limits.Plan()
+    if args.rounds:
+        plan = plan._replace(rounds=args.rounds)
+    report(f"SQLite {sqlite3.sqlite_version} and PostgreSQL", limits.rows(plan, args.only), as_json=args.json)
     return 0
 
 

@@ -22,8 +22,11 @@ from offpath.app.facade import Offpath
 from offpath.core.call import Call
 from offpath.core.job import TERMINAL, State
 from offpath.core.lifecycle import MOVES, new
-from offpath.core.options import DAY, CallOptions, Queue, Retention, TaskOptions, Unset, resolve
+from offpath.core.limits import Limit
+from offpath.core.options import DAY, CallOptions, Queue, TaskOptions, Unset
+from offpath.core.policy import Retention, resolve
 from offpath.core.retry import Backoff, Retry
+from offpath.tasks.schedule import Schedule, ScheduleOptions
 from offpath.tasks.task import Task
 
 DOCS = Path(__file__).parent
@@ -69,8 +72,18 @@ def precedence() -> str:
         "run_at": "at once",
         "deadline": "none",
         "key": "none",
+        "debounce": "none",
+        "max_wait": "none",
+        "throttle": "none",
+        "latest": "no",
+        "limit": "none",
+        "limits": "none",
+        "max_concurrency": "none",
         "callback": "none",
+        "executor": "by the function",
+        "memory": "no limit",
         "owner": "none",
+        "retention": "the settings'",
         "tx": "a transaction of its own",
         "name": "the function's",
         "version": 1,
@@ -118,6 +131,10 @@ def keys() -> str:
             usual = "none"
         elif name == "renew":
             usual = "a third of `lease`"
+        elif name == "processes":
+            usual = "the cores of the machine"
+        elif name == "recycle_memory":
+            low_high = "32 MiB to 1 PiB"
         elif name in settings._KEPT:
             usual = "`None`" if default is None else f"{default / settings.DAY:g} days"
         elif name == "max_body":
@@ -129,6 +146,19 @@ def keys() -> str:
         variable = "OFFPATH_DATABASE" if name == "url" else f"OFFPATH_{name.upper()}"
         rows.append((f"`{name}`", f"`{variable}`", usual, low_high, said.pop(name)))
     return table(("setting", "variable", "default", "range", "meaning"), rows)
+
+
+def ticks() -> str:
+    """What every kind of schedule takes."""
+    said = dict(meanings(Schedule))
+    defaults = {field.name: field.default for field in dataclasses.fields(Schedule)}
+    rows = [
+        (f"`{name}`", f"`{written(type_)}`", shown(defaults[name]), said.pop(name))
+        for name, type_ in ScheduleOptions.__annotations__.items()
+    ]
+    if said:
+        raise SystemExit(f"the docstring of Schedule explains what is not there: {', '.join(said)}")
+    return table(("option", "type", "default", "meaning"), rows)
 
 
 def besides(kind: type, method: Callable[..., Any] | None) -> dict[str, tuple[str, Any]]:
@@ -201,9 +231,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "task": lambda: options(TaskOptions, Offpath.task),
     "call": lambda: options(CallOptions, Task.using),
     "queue": lambda: options(Queue),
+    "limit": lambda: options(Limit),
     "retry": lambda: options(Retry),
     "constructors": constructors,
     "backoff": lambda: options(Backoff),
+    "schedule": ticks,
     "retention": lambda: options(Retention),
     "settings": keys,
 }

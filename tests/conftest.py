@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import chromium, npm, problems, requirements, servers
 
@@ -40,7 +40,8 @@ SERVERS: dict[str, Callable[[], str | None]] = {
 
 pytest.register_assert_rewrite("offpath.testing.stores")
 
-settings.register_profile("offpath", deadline=None, print_blob=True)
+# How long an example takes, to run or to make up, says nothing here but how busy the machine is.
+settings.register_profile("offpath", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("offpath")
 
 

@@ -19,11 +19,11 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from offpath import AttemptInfo, Backoff, Context, JobFailed, Offpath, Problem, Queue, ResultTimeout, Retry, provided
+from offpath import Backoff, Context, JobFailed, Offpath, Problem, Queue, ResultTimeout, Retry, provided
 from offpath.app.serving import weights
 from offpath.core.ids import is_id
 from offpath.errors import ArgumentError, ConfigurationError, Conflict, NotFound, StoreUnavailable
-from offpath.tasks import Job
+from offpath.tasks import AttemptInfo, Job
 
 NOBODY = "01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -132,7 +132,7 @@ async def test_a_jobs_life_through_its_handle(jobs: Offpath) -> None:
         with pytest.raises(ResultTimeout):
             await job.result(timeout=0.05)
         async with jobs.worker():
-            assert await job.result(timeout=10) == 3
+            assert await job.result(timeout=60) == 3
         assert (await (await jobs.get(job.id)).info()).state == "succeeded"
         assert await (await jobs.get(job.id)).result() == 3
         again = await jobs.retry(job.id)
@@ -155,7 +155,7 @@ def test_the_same_blocking(jobs: Offpath) -> None:
     with pytest.raises(ResultTimeout):
         job.result_sync(timeout=0)
     jobs.run_worker(until_empty=True)
-    assert job.result_sync(timeout=10) == 4
+    assert job.result_sync(timeout=60) == 4
     assert jobs.get_sync(job.id).info_sync().state == "succeeded"
     again = jobs.retry_sync(job.id)
     assert again.cancel_sync().state == "canceled"
@@ -279,7 +279,7 @@ async def test_failure_reaches_whoever_waits(jobs: Offpath) -> None:
 
     async with jobs, jobs.worker():
         with pytest.raises(JobFailed, match="customer 7 is gone") as caught:
-            await (await fail.enqueue()).result(timeout=10)
+            await (await fail.enqueue()).result(timeout=60)
     assert (caught.value.state, caught.value.error["status"]) == ("failed", 404)
 
 
@@ -289,8 +289,8 @@ async def test_a_result_that_was_not_kept_is_none(jobs: Offpath) -> None:
         return 1
 
     async with jobs, jobs.worker():
-        assert await (await work.enqueue()).result(timeout=10) is None
-        assert await (await work.using(keep_result=True).enqueue()).result(timeout=10) == 1
+        assert await (await work.enqueue()).result(timeout=60) is None
+        assert await (await work.using(keep_result=True).enqueue()).result(timeout=60) == 1
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan")])
@@ -345,7 +345,7 @@ def test_a_worker_gives_what_tasks_ask_for_and_calls_the_hooks(jobs: Offpath) ->
     told.clear()
     work.enqueue_sync(fail=True)
     jobs.run_worker(until_empty=True)
-    if ("exhausted", "work:2/2") not in told:  # the second attempt is a moment later, and does not hold the worker
+    while ("exhausted", "work:2/2") not in told:  # the second attempt is a moment later, and does not hold the worker
         jobs.run_worker(until_empty=True)
     assert told[-2:] == [("failure", "work:2/2"), ("exhausted", "work:2/2")]
 
@@ -359,7 +359,7 @@ def test_a_worker_of_a_thread_installs_no_signal_handlers(jobs: Offpath) -> None
     job = jobs.task(name="t")(lambda: 3).enqueue_sync()
     thread = threading.Thread(target=jobs.run_worker, kwargs={"until_empty": True})
     thread.start()
-    thread.join(30)
+    thread.join(60)
     assert job.result_sync() == 3
 
 
@@ -430,7 +430,7 @@ def test_a_worker_may_live_inside_and_nests_with_the_users_own_lifespan(jobs: Of
     with TestClient(site(jobs, worker=True, wrap=own)) as client:
         assert client.app_state == {"answer": 42}
         id = client.post("/greet/ada").json()
-        assert jobs.get_sync(id).result_sync(timeout=10) == "hello ada"
+        assert jobs.get_sync(id).result_sync(timeout=60) == "hello ada"
         assert order == ["start"]
     assert order == ["start", "end"]
 
@@ -492,12 +492,12 @@ def test_sigterm_lets_what_runs_finish(jobs: Offpath, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, str(script), jobs.settings.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while not (tmp_path / "started").exists():
         assert time.monotonic() < deadline, process.communicate()
         time.sleep(0.01)  # a file is the only signal that crosses without help
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=100)
     assert (process.returncode, out) == (0, "ended in order\n"), err
     assert job.result_sync() == "drained"
 
@@ -537,7 +537,7 @@ jobs.run_worker(until_empty=True)
 print("left")
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "jobs.db")], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", code, str(tmp_path / "jobs.db")], capture_output=True, text=True, timeout=100
     )
     assert (done.stdout, done.returncode) == ("left\n", 0), done.stderr
 
@@ -554,4 +554,4 @@ if os.fork() == 0:
 os.wait()
 print(os.read(read, 100).decode() == fresh_id(0))
 """
-    assert subprocess.check_output([sys.executable, "-c", code], text=True, timeout=30) == "False\n"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, timeout=100) == "False\n"

@@ -346,7 +346,7 @@ except ResultError:
 
 
 def test_without_pydantic_the_plain_types_travel_and_others_name_the_extra() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False, timeout=200)
     assert done.stdout == "ok\n", done.stderr
 
 

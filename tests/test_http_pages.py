@@ -54,7 +54,7 @@ def test_the_page_about_prefer(page: ModuleType) -> None:
     alice = {"Authorization": "alice"}
     with TestClient(page.api) as client:
         assert client.put("/users/1", json={"name": "bo"}, headers=alice).json() == {"name": "Bo"}
-        wait = alice | {"Prefer": "wait=10"}
+        wait = alice | {"Prefer": "wait=25"}
         for method, path in (("PUT", "/users/1"), ("POST", "/users/1/rename")):
             answer = client.request(method, path, json={"name": "bo"}, headers=wait)
             assert (answer.status_code, answer.json()) == (200, {"name": "Bo"})

@@ -45,7 +45,7 @@ def test_two_share_one_server_and_it_goes_with_the_last_however_it_ends() -> Non
             assert connection.execute("select 1").fetchone() == (1,)
             second.kill()
             with pytest.raises(psycopg.OperationalError):
-                connection.execute("select pg_sleep(20)")
+                connection.execute("select pg_sleep(200)")
         with pytest.raises(psycopg.OperationalError):
             psycopg.connect(address)
 

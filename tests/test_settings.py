@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from offpath.core.options import DAY, Retention
+from offpath.core.options import DAY
+from offpath.core.policy import Retention
 from offpath.errors import ConfigurationError
 from offpath.settings import NAMES, Given, Settings, settle
 
@@ -17,6 +18,9 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert (settings.lease, settings.renew, settings.poll) == (15.0, 5.0, 1.0)
     assert (settings.concurrency, settings.threads) == (100, 16)
     assert (settings.drain, settings.cancel_grace, settings.max_body) == (25.0, 5.0, 1 << 20)
+    assert (settings.processes, settings.recycle_jobs, settings.recycle_age, settings.recycle_memory) == (
+        None, 1_000, 3600.0, None
+    )  # fmt: skip
     assert settings.kept() == Retention() == Retention(7 * DAY, None, 30 * DAY)
 
 
@@ -29,7 +33,7 @@ def test_code_beats_the_environment_which_beats_the_default() -> None:
 
 
 def test_every_setting_has_a_variable() -> None:
-    values = {"concurrency": "7", "threads": "7", "max_body": "7", "lease": "60", "renew": "20"}
+    values = {"lease": "60", "renew": "20", "recycle_memory": str(1 << 30)}
     environment = {f"OFFPATH_{name.upper()}": values.get(name, "7") for name in NAMES}
     settings = settle("x", {}, environment)
     assert settings.schema == "7"
@@ -43,6 +47,9 @@ def test_durations_may_be_timedeltas_and_renewing_follows_the_lease() -> None:
     assert settings.kept() == Retention(DAY, 60_000_000, 30 * DAY)
     assert settle("x", {"retention": None}, {}).kept().finished is None
     assert settle("x", {}, {"OFFPATH_RETENTION": "none"}).kept().finished is None
+    sized = settle("x", {"processes": None}, {"OFFPATH_RECYCLE_MEMORY": "1GiB"})
+    assert (sized.processes, sized.recycle_memory) == (None, 1 << 30)
+    assert settle("x", {}, {"OFFPATH_PROCESSES": "none"}).processes is None
 
 
 @pytest.mark.parametrize(
@@ -60,6 +67,11 @@ def test_durations_may_be_timedeltas_and_renewing_follows_the_lease() -> None:
         ({"threads": True}, "threads"),
         ({"retention": -1}, "retention"),
         ({"max_body": 0}, "max_body"),
+        ({"processes": 0}, "processes"),
+        ({"recycle_jobs": 0}, "recycle_jobs"),
+        ({"recycle_age": 0}, "recycle_age"),
+        ({"recycle_memory": "much"}, "recycle_memory"),
+        ({"recycle_memory": "1MiB"}, "recycle_memory"),
         ({"schema": ""}, "schema"),
         ({"schema": "s" * 64}, "schema"),
         ({"schema": "ä" * 32}, "schema"),

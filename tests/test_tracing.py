@@ -79,7 +79,7 @@ def came_from(span: ReadableSpan, parent: ReadableSpan) -> bool:
 
 
 async def work(jobs: Offpath, done: Callable[[], bool]) -> None:
-    async with jobs.worker(), asyncio.timeout(10):
+    async with jobs.worker(), asyncio.timeout(60):
         while not done():  # noqa: ASYNC110 - until the exporter has been told: it has no signal
             await asyncio.sleep(0.001)
 
@@ -268,13 +268,13 @@ async def test_an_abandoned_attempt_has_its_span_ended_once(tmp_path: Path, span
     @jobs.task(queue="next")
     async def after() -> None: ...
 
-    async with jobs, jobs.worker(), asyncio.timeout(10):
+    async with jobs, jobs.worker(), asyncio.timeout(60):
         job = await stubborn.enqueue()
         while "process default" not in spans():  # noqa: ASYNC110 - until the exporter has been told
             await asyncio.sleep(0.001)
         gate.set()
         assert (await job.info()).id == job.id
-        await (await after.enqueue()).result(10)
+        await (await after.enqueue()).result(60)
     (span,) = spans()["process default"]
     assert (span.attributes or {})["error.type"] == "timeout"
 
@@ -340,7 +340,7 @@ async def test_a_processor_that_raises_hurts_neither_the_enqueue_nor_the_attempt
 
     caplog.set_level("WARNING", "offpath.tracing")
     async with jobs.worker():
-        assert await (await work_on.enqueue()).result(10) == 7
+        assert await (await work_on.enqueue()).result(60) == 7
     said = [record.offpath for record in caplog.records if record.name == "offpath.tracing"]  # type: ignore[attr-defined]
     assert {line["signal"] for line in said} == {"tracing.failed"}
     assert len(said) == 2

@@ -2,12 +2,12 @@
 
 from fastapi import FastAPI
 
-from . import docs_ui, problems, watch
+from . import docs_ui, problems, schedules, watch
 from .operations import operations
-from .routes import exports, orders, organizations, reports, users
+from .routes import exports, files, orders, organizations, reports, users
 from .tasks import jobs
 
-__all__ = ["api", "jobs"]
+__all__ = ["api", "jobs", "schedules"]
 
 api = FastAPI(
     title="Accounts",
@@ -30,4 +30,5 @@ api.include_router(organizations.router)
 api.include_router(orders.router)
 api.include_router(reports.router)
 api.include_router(exports.router)
+api.include_router(files.router)
 api.include_router(operations.router)

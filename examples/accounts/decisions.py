@@ -7,6 +7,7 @@ in one place. The routes and tasks do what these functions say.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 
 SUPPORT = "support@example.org"
@@ -84,6 +85,23 @@ def welcome(profile: Profile) -> Email:
         subject="Welcome",
         text=f"Hello {profile.username},\n\nyour account is ready. Questions? {SUPPORT}\n",
     )
+
+
+def reminder(profile: Profile) -> Email | None:
+    """A day after sign-up; None when nothing is missing."""
+    if profile.phone_number is not None:
+        return None
+    return Email(
+        to=(profile.email,),
+        subject="Complete your profile",
+        text=f"Hello {profile.username},\n\nyour profile has no phone number yet. Questions? {SUPPORT}\n",
+    )
+
+
+def day_in(day: date, zone: tzinfo) -> tuple[datetime, datetime]:
+    """When a day begins and ends, by the clock of a zone: 23, 24 or 25 hours."""
+    start, end = (datetime.combine(one, time(), tzinfo=zone) for one in (day, day + timedelta(days=1)))
+    return start.astimezone(UTC), end.astimezone(UTC)
 
 
 def confirmation(profile: Profile, order: int, items: Sequence[tuple[str, int]]) -> Email:

@@ -65,17 +65,29 @@ class Device(Base):
 
 
 class UserUpdate(Base):
-    """How far the job behind `PUT /users/{id}` with `Prefer: respond-async` has come.
+    """What `update_user` has done: the first link behind `PUT /users/{id}` with `Prefer: respond-async`.
 
     A job runs again when its worker dies. This row is written together with the user's own, so a second attempt sees
-    that the update has been done, and which of the calls to the outside as well.
+    that the update has been done, and what there is to tell of it.
     """
 
     __tablename__ = "user_updates"
 
     job: Mapped[str] = mapped_column(String(36), primary_key=True)
     notice: Mapped[dict[str, object] | None] = mapped_column(JSON)
-    notified: Mapped[bool] = mapped_column(default=False)
+
+
+class SyncItem(Base):
+    """A user whose cached answer is to be made anew, off the path. Pending until `completed_at` is set; `error` is what
+    the last of `retries` failures said."""
+
+    __tablename__ = "sync_items"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int]
+    completed_at: Mapped[datetime | None] = mapped_column("completedAt", default=None)
+    error: Mapped[str | None] = mapped_column(String(500), default=None)
+    retries: Mapped[int] = mapped_column(default=0)
 
 
 class Product(Base):

@@ -12,13 +12,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from offpath.integrations.fastapi import install_problem_handlers, problem_responses
 
 from .database import passes
+from .settings import settings
 
 log = logging.getLogger("accounts")
 documented = problem_responses
 
 
 def install(api: FastAPI) -> None:
-    install_problem_handlers(api)
+    install_problem_handlers(api, larger={"/api/files": settings().max_upload})
     for kind in (DBAPIError, PoolTimeout):
         api.add_exception_handler(kind, database_unavailable)
 

@@ -46,7 +46,7 @@ class Child:
     def pid(self) -> int:
         return self.process.pid
 
-    async def line(self, text: str, timeout: float = 30) -> str:
+    async def line(self, text: str, timeout: float = 60) -> str:
         """Wait until it has printed a line with this text in it; RuntimeError when it ends or falls silent."""
         try:
             async with asyncio.timeout(timeout), self._news:

@@ -75,7 +75,7 @@ class Received:
             self.on_arrival(arrival)
         self._changed.set()
 
-    async def until(self, condition: Callable[["Received"], bool], timeout: float = 20) -> None:
+    async def until(self, condition: Callable[["Received"], bool], timeout: float = 60) -> None:
         """Wait until the condition holds; it is looked at again after every arrival. TimeoutError otherwise."""
         async with asyncio.timeout(timeout):
             while not condition(self):

@@ -43,6 +43,9 @@ Try it ({url}/docs does the same in a browser: Authorize with dev-alice):
   curl -i -X POST -H 'Authorization: Bearer dev-alice' -H 'Content-Type: application/json' \\
        -d '{{"title": "sales", "rows": 100, "delay_ms": 100}}' {url}/api/reports
   curl -N -H 'Authorization: Bearer dev-alice' {url}/operations/ID/events
+
+  # a file, streamed to disk; a job in a process of its own counts what is in it
+  curl -i -X POST -H 'Authorization: Bearer dev-alice' -F file=@README.md {url}/api/files
   curl -i -X POST -H 'Authorization: Bearer dev-alice' {url}/operations/ID/cancel
   curl -i -H 'Authorization: Bearer dev-alice' {url}/operations
 

@@ -7,9 +7,11 @@
     ACCOUNTS_SMTP_URL        the mail server                                  smtp://127.0.0.1:1025
     ACCOUNTS_PUSH_URL        the push gateway                                 http://127.0.0.1:1026/push
     ACCOUNTS_DOWNSTREAM_URL  told about updated users; unset: nobody is       (unset)
+    ACCOUNTS_ZONE            whose 08:00 is the daily report's                Europe/Berlin
     ACCOUNTS_DEV_IDENTITIES  "1": the development bearer tokens are valid     (off)
     ACCOUNTS_WEBHOOK_SECRET  `whsec_…`, signs what goes to a `webhookUrl`     one of its own for each tenant
     ACCOUNTS_WEBHOOK_KEY     seals webhook secrets in the database            one for development
+    ACCOUNTS_MAX_UPLOAD      bytes of a body with a file                      67108864 (64 MiB)
     ACCOUNTS_ALLOW_PRIVATE_WEBHOOKS   "1": receivers on this machine, and plain http   (off)
 
 Ports and paths come from here and from nowhere else.
@@ -42,6 +44,8 @@ class Settings:
     webhook_secret: str | None = None
     webhook_key: str = "not a secret: development only"
     allow_private_webhooks: bool = False
+    zone: str = "Europe/Berlin"
+    max_upload: int = 64 << 20
 
     @property
     def on_sqlite(self) -> bool:
@@ -62,7 +66,15 @@ class Settings:
             webhook_secret=env.get("ACCOUNTS_WEBHOOK_SECRET") or None,
             webhook_key=env.get("ACCOUNTS_WEBHOOK_KEY") or cls.webhook_key,
             allow_private_webhooks=env.get("ACCOUNTS_ALLOW_PRIVATE_WEBHOOKS") == "1",
+            zone=env.get("ACCOUNTS_ZONE") or cls.zone,
+            max_upload=_bytes(env.get("ACCOUNTS_MAX_UPLOAD") or str(cls.max_upload)),
         )
+
+
+def _bytes(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1 << 40:
+        raise SettingsError(f"ACCOUNTS_MAX_UPLOAD must be a number of bytes, not {text!r}")
+    return int(text)
 
 
 def beside(database: str) -> Path:

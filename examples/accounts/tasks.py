@@ -15,8 +15,9 @@ from pydantic import JsonValue, TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
-from offpath import AttemptInfo, Backoff, Context, Offpath, Problem, Queue, Retry, provided
+from offpath import Backoff, Context, Limit, Offpath, Problem, Queue, Retry, provided
 from offpath.http.conditional import PreconditionFailed, recheck, strong
+from offpath.tasks import AttemptInfo, Failure
 
 from . import decisions, exports, mail, outgoing, reports, users
 from .database import Reading, Session
@@ -99,38 +100,71 @@ def confirmation_failed(attempt: AttemptInfo) -> None:
     log.warning("order confirmation %s: attempt %s failed: %s", attempt.job, of, attempt.error)
 
 
+@dataclass(frozen=True)
+class Saved:
+    """What a change has come to, and the e-mail that tells of it, if there is anything to tell."""
+
+    user: UserOut
+    notice: Email | None
+
+
 @jobs.task(queue="normal", retry=PATIENT, timeout=120)
-async def update_user(
-    ctx: Context, user_id: int, wanted: UserPut, if_match: str | None = None, http: httpx2.AsyncClient = provided()
-) -> UserOut:
-    """PUT /users/{id} off the path: update, notification, cache refresh, downstream trigger. `if_match` held when the
+async def update_user(ctx: Context, user_id: int, wanted: UserPut, if_match: str | None = None) -> Saved:
+    """The first link of PUT /users/{id} off the path (`routes/users.py` has the chain). `if_match` held when the
     request was accepted; it is the moment of the write that counts.
 
-    An attempt may die anywhere and be followed by another. So what has been done is written down with the row it
-    changed (`UserUpdate`), and the next attempt goes on from there instead of notifying twice.
+    An attempt may die after its commit and be followed by another, which must not take the change for somebody
+    else's: what there is to tell is written down with the row (`UserUpdate`).
     """
-    job = ctx.job
     async with Session.begin() as session:
         user = await session.get_one(User, user_id, with_for_update=True)
-        done = await session.get(UserUpdate, job)
+        done = await session.get(UserUpdate, ctx.job)
         if done is None:
             recheck(if_match, strong(user.version))
             change = await users.apply(session, user, wanted.model_dump(by_alias=False))
             notice = change and EMAIL.dump_python(decisions.notice(change), mode="json")
-            done = UserUpdate(job=job, notice=notice, notified=change is None)
+            done = UserUpdate(job=ctx.job, notice=notice)
             session.add(done)
-    if not done.notified:
-        email = EMAIL.validate_python(done.notice)
-        await mail.deliver(email, message_id=job, smtp_url=settings().smtp_url)
-        async with Session.begin() as session:
-            (await session.get_one(UserUpdate, job)).notified = True
+    email = None if done.notice is None else EMAIL.validate_python(done.notice)
+    return Saved(UserOut.model_validate(user), email)
+
+
+@jobs.task(queue="normal", retry=PATIENT, timeout=60)
+async def notify_user(ctx: Context, saved: Saved) -> UserOut:
+    """What leaves the house carries the id of the flow, which is that of the operation the client watches."""
+    if saved.notice is not None:
+        await mail.deliver(saved.notice, message_id=ctx.flow or ctx.job, smtp_url=settings().smtp_url)
+    return saved.user
+
+
+@jobs.task(queue="normal", retry=PATIENT, timeout=60, keep_result=False)
+async def refresh_cache(user: UserOut) -> None:
     async with Session.begin() as session:
-        user = await session.get_one(User, user_id, with_for_update=True)
-        await users.refresh_cache(session, user)
-    answer = UserOut.model_validate(user)
+        await users.refresh_cache(session, await session.get_one(User, user.id, with_for_update=True))
+
+
+@jobs.task(queue="normal", retry=PATIENT, timeout=60, keep_result=False)
+async def trigger_downstream(ctx: Context, user: UserOut, http: httpx2.AsyncClient = provided()) -> None:
     if url := settings().downstream_url:
-        await outgoing.post(http, url, {"event": "user.updated", "user": answer.model_dump()}, key=job)
-    return answer
+        body = {"event": "user.updated", "user": user.model_dump()}
+        await outgoing.post(http, url, body, key=ctx.flow or ctx.job)
+
+
+@jobs.task(queue="low")
+def update_failed(failure: Failure, user_id: int) -> None:
+    """Whichever link it was."""
+    log.warning("user %s: %s did not succeed: %s", user_id, failure.task, failure.error.get("title"))
+
+
+@jobs.task(queue="low", retry=PATIENT, timeout=60, keep_result=False, limit=Limit(rate=10))
+async def sync_contact(ctx: Context, user_id: int, http: httpx2.AsyncClient = provided()) -> None:
+    """One user to the address book downstream, which takes ten calls a second from all of us together. Whoever wants
+    all users there enqueues one of these for each."""
+    if url := settings().downstream_url:
+        async with Reading() as session:
+            user = await session.get_one(User, user_id)
+        body = {"event": "contact.synced", "user": UserOut.model_validate(user).model_dump()}
+        await outgoing.post(http, url, body, key=ctx.job)
 
 
 @jobs.task(queue="normal", retry=BRISK, timeout=timedelta(hours=4))  # the longest one we accept takes almost three

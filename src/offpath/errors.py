@@ -2,7 +2,8 @@
 
     OffpathError
     ├── ConfigurationError      a URL, an option or a registration is wrong: fix the code or the settings
-    │   └── MissingExtraError   an optional dependency is not installed; the message names the pip command
+    │   ├── MissingExtraError   an optional dependency is not installed; the message names the pip command
+    │   └── StepError           steps are not what was remembered, or cannot be steps; the job ends `failed` with it
     ├── ArgumentError           an argument cannot be stored; names the argument
     ├── ResultError             a result cannot be stored; the job ends `failed` with this reason
     ├── NotFound                no such job (or not yours, which is the same answer)
@@ -11,7 +12,10 @@
     ├── StoreError              the database said no
     │   ├── StoreUnavailable    cannot be opened, full, locked for too long: try again later
     │   └── SchemaError         schema too old or too new: run `offpath migrate`, or upgrade offpath
+    ├── LeaseLost               another worker has the job by now: stop, nothing of this attempt is taken any more
     ├── JobFailed               raised by `Job.result()`: the job ended `failed` or `canceled`
+    ├── ProcessFailure          what a hook is told of an attempt that failed in a process (executor="process")
+    │   └── ProcessDied         that process died, held too much memory, or could not be started
     ├── ResultTimeout           raised by `Job.result(timeout=…)`: not finished in time; the job goes on
     ├── Problem                 raise it in a task: what the client may read of a failure (RFC 9457)
     └── Signal                  not failures; a task raises one to say what should happen to its job
@@ -41,6 +45,11 @@ class MissingExtraError(ConfigurationError, ImportError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f'{what} needs an optional dependency: pip install "offpath[{extra}]"')
         self.extra = extra
+
+
+class StepError(ConfigurationError):
+    """A step of a job has another name or another place than when it was remembered, is named twice, is inside of
+    another, or was never awaited. Another attempt would meet the same, so the job ends `failed`."""
 
 
 class ArgumentError(OffpathError):
@@ -80,6 +89,11 @@ class SchemaError(StoreError):
     """The tables are too old or too new for this version of offpath."""
 
 
+class LeaseLost(OffpathError):
+    """This worker was taken for dead and another has the job by now. Nothing that this attempt says is taken any more:
+    let the exception through."""
+
+
 class JobFailed(OffpathError):
     """The job ended without a result.
 
@@ -91,6 +105,24 @@ class JobFailed(OffpathError):
         self.job = job
         self.state = state
         self.error = error
+
+
+class ProcessFailure(OffpathError):
+    """An attempt with executor="process" failed; the exception itself stayed in its process.
+
+    `exception` is the name of its class, with the module unless it is a builtin; `str()` gives what it said.
+    """
+
+    def __init__(self, exception: str, text: str) -> None:
+        super().__init__(text)
+        self.exception = exception
+
+
+class ProcessDied(ProcessFailure):
+    """The process of the attempt died, held more memory than it may, or could not be started."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__("offpath.errors.ProcessDied", text)
 
 
 class ResultTimeout(OffpathError, TimeoutError):

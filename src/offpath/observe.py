@@ -39,9 +39,16 @@ SIGNALS: dict[str, Sign] = {
         ("task", "version", "jobs"),
         "jobs wait for a task, or a version of its arguments, that no live worker knows; they stay queued",
     ),
+    "worker.undeclared": Sign(
+        WARNING, ("limit",), "jobs wait under a limit that no worker has declared; start one of the code that has it"
+    ),
     "worker.failed": Sign(ERROR, ("worker", "error"), "a claim or settle could not be made; it is made again"),
     "worker.resumed": Sign(INFO, ("worker", "seconds"), "claims and settles work again, after so many seconds"),
-    "worker.blocked": Sign(WARNING, ("worker", "seconds"), "a handler blocks the event loop; the lease is renewed"),
+    "worker.blocked": Sign(
+        WARNING,
+        ("worker", "seconds", "job", "task", "where"),
+        "a handler blocks the event loop, there in the source; the lease is renewed",
+    ),
     "worker.forfeited": Sign(
         ERROR, ("worker",), "blocked past what its attempts may take: it renews no more, others get its jobs"
     ),
@@ -61,15 +68,33 @@ SIGNALS: dict[str, Sign] = {
     "attempt.stale": Sign(WARNING, (*_JOB, "fence"), "its outcome was refused: another worker has the job by now"),
     "attempt.undecodable": Sign(ERROR, (*_JOB, "error"), "the stored arguments do not fit the task; the job failed"),
     "attempt.hook_failed": Sign(ERROR, (*_JOB, "kind", "hook", "error"), "a hook raised; the job does not suffer"),
+    # processes for attempts (executor="process")
+    "process.failed": Sign(ERROR, ("error",), "one could not be started; told once for each reason, then tried again"),
+    "process.unlimited": Sign(WARNING, ("system",), "tasks have a memory limit, and this system enforces none"),
     # what every worker does on the side
     "upkeep.judged": Sign(WARNING, ("dead",), "these workers' leases ran out; a verdict was written"),
     "upkeep.recovered": Sign(WARNING, ("dead", "jobs"), "jobs of a dead worker were taken from it"),
     "upkeep.overdue": Sign(INFO, ("jobs",), "jobs failed because their deadline passed while they waited"),
+    "upkeep.freed": Sign(
+        DEBUG, ("jobs",), "jobs that waited behind the holder of their key were scheduled: it is gone"
+    ),
     "upkeep.pruned": Sign(DEBUG, ("jobs",), "finished jobs whose time was up were deleted"),
     "upkeep.skipped": Sign(
         ERROR, ("duty", "job", "error"), "the database refuses what a duty would do to this job; the others are done"
     ),
     "upkeep.failed": Sign(ERROR, ("duty", "error"), "a duty could not be done; it is tried again"),
+    "alert.raised": Sign(WARNING, ("alert", "kind", "value", "above"), "a rule's threshold was passed; told once"),
+    "alert.resolved": Sign(INFO, ("alert", "kind", "value", "above"), "it is well again; told once"),
+    # schedules
+    "schedule.declared": Sign(INFO, ("schedule", "when"), "a worker has written down what its code declares"),
+    "schedule.fired": Sign(
+        DEBUG, ("schedule", "jobs", "skipped"), "its time had come; `skipped` ticks found an earlier job still there"
+    ),
+    "schedule.failed": Sign(
+        ERROR,
+        ("schedule", "error"),
+        "it cannot be declared or fired by this worker; it stays due, the others are fired",
+    ),
     # stores and transports
     "store.opened": Sign(DEBUG, ("url",), "connected, schema checked"),
     "store.created": Sign(WARNING, ("url",), "there was no such database file: a new, empty one was made"),

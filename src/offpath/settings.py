@@ -13,7 +13,9 @@ from datetime import timedelta
 from typing import Any, TypedDict
 
 from .core.checks import number, shown, whole
-from .core.options import SECOND, Retention
+from .core.memory import memory
+from .core.options import SECOND
+from .core.policy import Retention
 from .core.retry import Seconds
 from .errors import ConfigurationError
 
@@ -33,6 +35,10 @@ class Settings:
     poll                 how long a worker waits at most before it looks for work without having been told of any
     concurrency          jobs that one worker runs at once
     threads              of them, how many plain functions (each needs a thread)
+    processes            how many tasks with executor="process" run at once, each in a process (default: one per core)
+    recycle_jobs         a process is thrown away after so many attempts
+    recycle_age          or when it is so old
+    recycle_memory       or when it holds more than so much after an attempt: bytes or "512MiB" (None = whatever)
     drain                how long a stopping worker lets running jobs finish before it gives them back
     cancel_grace         how long a cancelled coroutine may take to tidy up before it is abandoned
     retention            how long finished jobs are kept; None = until someone deletes them
@@ -48,6 +54,10 @@ class Settings:
     poll: float = 1.0
     concurrency: int = 100
     threads: int = 16
+    processes: int | None = None
+    recycle_jobs: int = 1_000
+    recycle_age: float = 3600.0
+    recycle_memory: int | None = None
     drain: float = 25.0
     cancel_grace: float = 5.0
     retention: float | None = 7 * DAY
@@ -69,6 +79,10 @@ class Given(TypedDict, total=False):
     poll: Seconds
     concurrency: int
     threads: int
+    processes: int | None
+    recycle_jobs: int
+    recycle_age: Seconds
+    recycle_memory: int | str | None
     drain: Seconds
     cancel_grace: Seconds
     retention: Seconds | None
@@ -85,9 +99,13 @@ _RANGES = {
     "cancel_grace": (0, 3600),
     "concurrency": (1, 10_000),
     "threads": (1, 1_000),
+    "processes": (1, 1_000),
+    "recycle_jobs": (1, 10**9),
+    "recycle_age": (0.1, 10**8),
     "max_body": (1, 1 << 30),
 }
-_WHOLE = frozenset({"concurrency", "threads", "max_body"})
+_WHOLE = frozenset({"concurrency", "threads", "processes", "recycle_jobs", "max_body"})
+_OPTIONAL = frozenset({"processes", "recycle_memory"})
 _KEPT = frozenset({"retention", "retention_failed", "retention_operation"})
 NAMES = frozenset(field.name for field in fields(Settings))
 
@@ -130,8 +148,10 @@ def _parsed(name: str, text: str, variable: str) -> Any:
     """An environment variable as the value it means."""
     if name == "schema":
         return text
-    if name in _KEPT and text.strip().lower() == "none":
+    if name in _KEPT | _OPTIONAL and text.strip().lower() == "none":
         return None
+    if name == "recycle_memory":
+        return int(text) if text.strip().isdecimal() else text
     try:
         return int(text) if name in _WHOLE else float(text)
     except ValueError:
@@ -143,6 +163,10 @@ def _checked(name: str, value: Any, what: str) -> Any:
         return _schema(value, what)
     if name in _KEPT:
         return None if value is None else number(_plain(value), 0, FOREVER, what)
+    if name in _OPTIONAL and value is None:
+        return None
+    if name == "recycle_memory":
+        return memory(value, what)
     low, high = _RANGES[name]
     if name in _WHOLE:
         return whole(value, int(low), int(high), what)

@@ -35,7 +35,9 @@ def until(what: Callable[[], T], seconds: float, why: str) -> T:
 
 
 class Fleet:
-    """Workers of `tests.acceptance.app` on one database; the rest are killed at the end."""
+    """Workers of `app` on one database; the rest are killed at the end."""
+
+    app = "tests.acceptance.app"
 
     def __init__(self, folder: Path, url: str, concurrency: int = 10):
         self.folder = folder
@@ -64,7 +66,7 @@ class Fleet:
         self.logs.append(log)
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "offpath", "--app", "tests.acceptance.app:jobs", "worker", "--concurrency",
+                [sys.executable, "-m", "offpath", "--app", f"{self.app}:jobs", "worker", "--concurrency",
                  str(self.concurrency), *more],
                 env=self.env, cwd=ROOT, stdout=output, stderr=output,
             )  # fmt: skip
@@ -72,10 +74,8 @@ class Fleet:
         return process
 
     def enqueue(self, *args: str) -> list[str]:
-        """What `python -m tests.acceptance.app` enqueues, from a process of its own; the ids."""
-        output = subprocess.check_output(
-            [sys.executable, "-m", "tests.acceptance.app", *args], env=self.env, cwd=ROOT, timeout=60
-        )
+        """What `python -m` the application enqueues, from a process of its own; the ids."""
+        output = subprocess.check_output([sys.executable, "-m", self.app, *args], env=self.env, cwd=ROOT, timeout=200)
         ids: list[str] = json.loads(output)
         return ids
 
@@ -100,6 +100,11 @@ class Fleet:
     def live(self) -> int:
         count: int = self._sql("select count(*) as n from offpath_job")[0]["n"]
         return count
+
+    def crashed(self) -> int:
+        """How many deaths the most unlucky of the live jobs has met."""
+        most: int = self._sql("select coalesce(max(crashes), 0) as n from offpath_job")[0]["n"]
+        return most
 
     def kill(self, pid: int) -> None:
         process = self.workers.pop(pid)

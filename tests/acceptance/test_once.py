@@ -21,7 +21,7 @@ import pytest
 from .fleet import ROOT
 from .ledger import Ledger
 
-JOBS, WORKERS = 300, 2
+JOBS, WORKERS = 300, 3
 RECEIPT = "create table receipt (job text not null, n integer not null, fence integer not null)"
 
 
@@ -46,7 +46,7 @@ class Place:
 
     def enqueue(self, count: int) -> list[str]:
         words = [sys.executable, "-m", "tests.acceptance.once", str(count)]
-        ids: list[str] = json.loads(subprocess.check_output(words, env=self.env, cwd=ROOT, timeout=60))
+        ids: list[str] = json.loads(subprocess.check_output(words, env=self.env, cwd=ROOT, timeout=200))
         return ids
 
     def start(self) -> None:
@@ -88,11 +88,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     made.close()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_f02_thirty_kills_around_the_commit_and_every_receipt_is_there_once(place: Place) -> None:
     place.sql(RECEIPT)
     ids = place.enqueue(JOBS)
-    place.until_ended(JOBS, 200)
+    place.until_ended(JOBS, 500)
 
     history = dict(place.sql("select cast(id as text), fence from offpath_history where outcome = 4"))
     receipts = place.sql("select job, n, fence from receipt")

@@ -76,6 +76,7 @@ def site(folder: Path) -> Site:
 async def opened(browser: "Browser", base: str, session: str | None = "alice") -> AsyncIterator["Page"]:
     """The test's page, for a browser with this session cookie and nothing else to show who it is."""
     context = await browser.new_context()
+    context.set_default_timeout(90_000)  # ms
     if session:
         await context.add_cookies([{"name": "session", "value": session, "url": base}])
     page = await context.new_page()

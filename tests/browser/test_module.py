@@ -59,10 +59,10 @@ async def test_can_01_cancel_and_the_reason(shop: Site, browser: "Browser") -> N
         await page.evaluate("""async () => {
             globalThis.operation = await client.start("POST", "/start/gated", {json: {}});
         }""")
-        await asyncio.wait_for(shop.began.wait(), 20)
+        await asyncio.wait_for(shop.began.wait(), 60)
         said = await page.evaluate("""async () => {
             await operation.cancel("changed my mind");
-            try { await operation.result({timeout: 20}); } catch (error) { return [error.name, error.problem.reason]; }
+            try { await operation.result({timeout: 60}); } catch (error) { return [error.name, error.problem.reason]; }
         }""")
         assert said == ["OperationCanceled", "changed my mind"]
         await page.evaluate("operation.delete()")
@@ -85,6 +85,7 @@ async def test_the_page_of_the_reference_application(browser: "Browser", tmp_pat
     """Under its own policy, with nothing from elsewhere: start, progress, result; then cancel."""
     async with running(tmp_path) as world:
         page = await browser.new_page()
+        page.set_default_timeout(90_000)
         asked: list[Request] = []
         page.on("request", lambda request: asked.append(request))
         complaints: list[str] = []
@@ -128,6 +129,7 @@ async def test_the_page_works_below_a_prefix(browser: "Browser") -> None:
     outer.mount("/accounts", inner)
     async with served(outer) as base:
         page = await browser.new_page()
+        page.set_default_timeout(90_000)
         paths: list[str] = []
         page.on("response", lambda response: paths.append(f"{response.status} {response.url.removeprefix(base)}"))
         await page.goto(f"{base}/accounts/watch")

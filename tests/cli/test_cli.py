@@ -45,7 +45,7 @@ def run(folder: Path, *args: str, **more: str) -> subprocess.CompletedProcess[st
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OFFPATH_")} | more
     return subprocess.run(
         [sys.executable, "-m", "offpath", *args],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60,
+        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=200,
     )  # fmt: skip
 
 
@@ -210,7 +210,7 @@ def test_a_worker_that_makes_a_new_database_says_so(shop: Path) -> None:
         process.terminate()
         assert process.stderr is not None
         rest = process.stderr.read()
-        assert process.wait(timeout=30) == 0, rest
+        assert process.wait(timeout=100) == 0, rest
 
 
 def test_what_no_worker_knows_is_said_before_the_end(shop: Path) -> None:
@@ -281,7 +281,7 @@ def test_show_retry_and_cancel(shop: Path) -> None:
     app = ("--app", "shop:jobs", "jobs")
     one_sentence(run(shop, *app, "retry", id), 1, "has not ended")
     run(shop, "--app", "shop:jobs", "worker", "--until-empty")
-    shown = json.loads(run(shop, *app, "show", id, "--json").stdout)
+    shown = json.loads(run(shop, *app, "show", id, "--json", "--arguments").stdout)
     assert (shown["id"], shown["state"], shown["args"], shown["result"]) == (id, "failed", {"n": 7}, None)
     assert shown["error"]["kind"] == "raised"
     text = run(shop, *app, "show", id).stdout
@@ -360,7 +360,7 @@ def test_reload_starts_again_when_the_source_changes(shop: Path) -> None:
         assert "tasks=3" in until(process, "worker.started")
         process.terminate()
         rest = process.stderr.read()
-        assert process.wait(timeout=30) == 0, rest
+        assert process.wait(timeout=100) == 0, rest
         assert "worker.stopped" in rest
 
 

@@ -203,7 +203,7 @@ def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OFFPATH_")}
     return subprocess.run(
         [sys.executable, "-m", "offpath", *args, "doctor"],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60,
+        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=200,
     )  # fmt: skip
 
 
@@ -479,7 +479,7 @@ def test_another_schema_is_another_home(postgres_url: str, tmp_path: Path) -> No
         assert done.returncode == 0, done
         done = subprocess.run(
             [sys.executable, "-m", "offpath", "--app", "shop:jobs", "doctor", "--long", "0"],
-            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200,
         )  # fmt: skip
     assert done.returncode == 1
     assert "ShareLock on offpath_event" in done.stdout

@@ -78,7 +78,7 @@ def test_a_worker_that_is_killed_is_replaced_and_all_drain_when_told(shop: Path)
         crew.terminate()
         assert crew.stderr is not None
         rest = crew.stderr.read()
-        assert crew.wait(timeout=30) == 0, rest
+        assert crew.wait(timeout=100) == 0, rest
         assert rest.count("worker.stopped") == 2
         assert not alive(second)
         assert not alive(third)
@@ -100,7 +100,7 @@ def test_a_successor_that_cannot_work_yet_does_not_end_the_others(shop: Path) ->
         crew.terminate()
         assert crew.stderr is not None
         rest = crew.stderr.read()
-        assert crew.wait(timeout=30) == 0, rest
+        assert crew.wait(timeout=100) == 0, rest
 
 
 def test_when_the_parent_is_killed_the_workers_drain_and_end(shop: Path) -> None:
@@ -119,7 +119,7 @@ def test_until_empty_ends_with_all_of_them(shop: Path) -> None:
     with workers(shop, "--processes", "3", "--until-empty") as crew:
         assert crew.stderr is not None
         said = crew.stderr.read()
-        assert crew.wait(timeout=30) == 0, said
+        assert crew.wait(timeout=100) == 0, said
     assert said.count("worker.stopped") == 3
     assert "another one starts" not in said
 
@@ -133,7 +133,7 @@ def test_a_worker_that_was_asked_wrongly_is_not_started_for_ever(shop: Path) -> 
     with workers(shop, "--processes", "2") as crew:
         assert crew.stderr is not None
         said = crew.stderr.read()
-        assert crew.wait(timeout=30) == 2
+        assert crew.wait(timeout=100) == 2
     assert "9999_x" in said
     assert "another one starts" not in said
 
@@ -150,6 +150,6 @@ def test_what_is_wrong_is_one_sentence(shop: Path, args: tuple[str, ...], said: 
     with workers(shop, *args) as crew:
         assert crew.stderr is not None
         words = crew.stderr.read()
-        assert crew.wait(timeout=30) == 2
+        assert crew.wait(timeout=100) == 2
     assert said in words
     assert words.count("\n") == 1

@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from offpath.client import AsyncClient, AsyncRemoteOperation, Client, Event, Pace, RemoteOperation
 
-QUICK = Pace(first=0.01, patience=5)
+QUICK = Pace(first=0.01, patience=60)
 
 
 class Operation:

@@ -49,7 +49,7 @@ async def test_opr_14_start_follow_and_a_typed_result(client: Either) -> None:
     assert [int(event.id) for event in events] == sorted({int(event.id) for event in events})
     assert report.it.done
     assert report.it.progress == Progress(100, 3, 3, "pages", "page 3")
-    assert await report.do("result", timeout=10) == Report(url="/files/may")
+    assert await report.do("result", timeout=60) == Report(url="/files/may")
     again = client.operation(report.it.id, result=Report)
     assert await again.do("result") == Report(url="/files/may")
     assert (await client.operation(report.it.url).do("refresh")).status == "succeeded"
@@ -60,15 +60,15 @@ async def test_pol_04_a_result_is_waited_for(client: Either, site: Site) -> None
     with pytest.raises(ResultTimeout):
         await started.do("result", timeout=0.05)
     site.gate.set()
-    assert await started.do("result", timeout=10) == "through"
+    assert await started.do("result", timeout=60) == "through"
 
 
 async def test_can_01_cancel_says_why(client: Either, site: Site) -> None:
     started = await client.start("POST", "/start/gated", json={})
-    await asyncio.wait_for(site.began.wait(), 10)
+    await asyncio.wait_for(site.began.wait(), 60)
     await started.do("cancel", reason="changed my mind")
     with pytest.raises(OperationCanceled, match="changed my mind") as caught:
-        await started.do("result", timeout=10)
+        await started.do("result", timeout=60)
     assert caught.value.problem["type"].endswith("/canceled")
     await started.do("cancel")
     assert started.it.status == "canceled"
@@ -77,26 +77,26 @@ async def test_can_01_cancel_says_why(client: Either, site: Site) -> None:
 async def test_res_05_a_failure_carries_its_problem(client: Either) -> None:
     started = await client.start("POST", "/start/refuses", json={})
     with pytest.raises(OperationFailed, match="No such period: 2026-13") as caught:
-        await started.do("result", timeout=10)
+        await started.do("result", timeout=60)
     assert caught.value.problem["status"] == 422
 
 
 async def test_res_02_results_of_other_kinds(client: Either) -> None:
     csv = await client.start("POST", "/start/export", json={}, result=bytes)
-    assert await csv.do("result", timeout=10) == b"\x00\xffa;b\r\n"
+    assert await csv.do("result", timeout=60) == b"\x00\xffa;b\r\n"
     wrong = client.operation(csv.it.id, result=dict[str, Any])
     with pytest.raises(UnexpectedAnswer, match="bytes"):
         await wrong.do("result")
     nothing = await client.start("POST", "/start/export", json={"status": 204}, result=type(None))
-    assert await nothing.do("result", timeout=10) is None
+    assert await nothing.do("result", timeout=60) is None
     silent = await client.start("POST", "/start/silent", json={})
-    assert await silent.do("result", timeout=10) is None
+    assert await silent.do("result", timeout=60) is None
 
 
 async def test_opr_13_delete_erases(client: Either) -> None:
     started = await client.start("POST", "/start/echo", json={"value": [1]}, result=list[str])
     with pytest.raises(UnexpectedAnswer, match="does not fit"):
-        await started.do("result", timeout=10)
+        await started.do("result", timeout=60)
     assert await client.operation(started.it.id, result=list).do("result") == [1]
     await started.do("delete")
     await started.do("delete")  # it is as it was wanted

@@ -37,7 +37,7 @@ class Report:
 
 with Client(sys.argv[1], headers={"Authorization": "alice"}) as client:
     started = client.start("POST", "/reports", json={"title": "May"}, result=dict)
-    print(started.result(timeout=20)["n"])
+    print(started.result(timeout=60)["n"])
     try:
         client.operation("7", result=Report)
     except MissingExtraError as error:
@@ -50,7 +50,7 @@ print(sorted(roots & {"pydantic", "starlette", "fastapi", "sqlalchemy", "uvicorn
 def run(missing: set[str], use: str, *arguments: str) -> list[str]:
     code = BARE.replace("{missing}", repr(missing)) + use
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=200, check=False
     )
     return [*done.stdout.splitlines(), *done.stderr.splitlines()[-1:]]
 

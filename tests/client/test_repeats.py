@@ -42,7 +42,7 @@ async def test_idk_09_the_work_of_a_start_whose_answers_are_lost_is_done_once(ki
     losing = Losing(site.api, 2)
     async with served(losing) as url, site.jobs.worker(), either(kind, url) as client:
         started = await client.start("POST", "/reports", json={"period": "may"})
-        assert await started.do("result", timeout=10) == {"url": "/files/may"}
+        assert await started.do("result", timeout=60) == {"url": "/files/may"}
         [only] = await client.operations()
         assert only.id == started.it.id
         assert site.runs == [only.id]
@@ -61,5 +61,5 @@ async def test_prf_03_the_result_at_once_when_it_is_quick_enough(kind: str, tmp_
         slow = await client.start("POST", "/start/gated", json={}, prefer_wait=1)
         assert not slow.it.done
         site.gate.set()
-        assert await slow.do("result", timeout=10) == "through"
+        assert await slow.do("result", timeout=60) == "through"
     site.jobs.close()

@@ -41,7 +41,7 @@ def test_every_part_is_on_a_page(generate: ModuleType) -> None:
 
 def test_the_generator_finds_nothing_to_do() -> None:
     command = [sys.executable, str(DOCS / "generate.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

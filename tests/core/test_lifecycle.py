@@ -11,8 +11,9 @@ from offpath.core.change import Change
 from offpath.core.events import TERMINAL as LAST_EVENTS
 from offpath.core.job import LIVE, TERMINAL, Job, State
 from offpath.core.lifecycle import MOVES, again, cancel, expire, new, overdue, settle, started
-from offpath.core.options import DAY, MAX_CRASHES, SECOND, CallOptions, Retention, TaskOptions
+from offpath.core.options import DAY, MAX_CRASHES, SECOND, CallOptions, TaskOptions
 from offpath.core.outcome import Canceled, Done, Errored, Expired, Interrupted, Outcome, Snoozed
+from offpath.core.policy import Retention
 from offpath.core.retry import Backoff
 from offpath.errors import Conflict
 from tests.core.values import BOOM, HOUR, ID, NOW, OUTCOMES, a_job, finished, policy

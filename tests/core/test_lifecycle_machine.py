@@ -25,9 +25,10 @@ from offpath.core.events import TERMINAL as LAST_EVENTS
 from offpath.core.events import Event
 from offpath.core.job import TERMINAL, Finished, Job, State
 from offpath.core.lifecycle import MOVES, again, cancel, expire, new, overdue, settle, started
-from offpath.core.options import MAX_CRASHES, SECOND, CallOptions, Policy, TaskOptions, resolve
-from offpath.core.options import Retention as Kept
+from offpath.core.options import MAX_CRASHES, SECOND, CallOptions, TaskOptions
 from offpath.core.outcome import Canceled, Done, Errored, Expired, Interrupted, Outcome, Snoozed
+from offpath.core.policy import Policy, resolve
+from offpath.core.policy import Retention as Kept
 from offpath.core.retry import Backoff, Retry
 from tests.core.values import BOOM, NOW, OUTCOMES, finished, uniform
 

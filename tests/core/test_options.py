@@ -18,13 +18,11 @@ from offpath.core.options import (
     UNSET,
     CallOptions,
     Queue,
-    Retention,
     TaskOptions,
     check_name,
     moment,
-    overrides,
-    resolve,
 )
+from offpath.core.policy import Retention, overrides, resolve
 from offpath.core.retry import Backoff, Retry
 from offpath.errors import ConfigurationError
 from tests.core.values import ID, NOW, backoffs, delays, moments, names, priorities, queues, retries, wild

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offpath.core.ids import uuid7
-from offpath.core.options import CallOptions, Policy, Retention, TaskOptions, overrides, resolve
+from offpath.core.options import CallOptions, TaskOptions
+from offpath.core.policy import Policy, Retention, overrides, resolve
 from offpath.core.retry import Backoff, Retry
 from offpath.core.trace import (
     MAX_STATE,

@@ -6,8 +6,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from offpath.core.job import Finished, Job, State
-from offpath.core.options import SECOND, Policy, Queue, Retention
+from offpath.core.options import SECOND, Queue
 from offpath.core.outcome import Canceled, Done, Errored, Expired, Interrupted, Outcome, Snoozed, error
+from offpath.core.policy import Policy, Retention
 from offpath.core.retry import Backoff, Retry
 
 NOW = 1_800_000_000 * SECOND

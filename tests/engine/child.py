@@ -1,4 +1,4 @@
-"""A worker process to be killed, stopped and woken again: `python -m tests.engine.child DATABASE LEDGER LEASE`.
+"""A worker process to be killed, stopped and woken again: `python -m tests.engine.child DATABASE LEDGER LEASE RENEW`.
 
 Every line of the ledger is one write of one process: "start <job> <pid> <fence>", "told …" (its attempt was cancelled),
 "end …" (its function returned).
@@ -35,10 +35,18 @@ def declare(app: App, ledger: Path) -> dict[str, object]:
         write("end", ctx)
         return str(ctx.fence)
 
-    async def block(ctx: Context, seconds: float) -> str:
-        """Hold the event loop, not the interpreter."""
+    async def gated(ctx: Context, gate: str) -> str:
+        """Until that file is there: another process has no better way to tell."""
         write("start", ctx)
-        time.sleep(seconds if ctx.fence == 1 else 0)  # noqa: ASYNC251
+        while not Path(gate).exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        return str(ctx.fence)
+
+    async def block(ctx: Context, gate: str) -> str:
+        """Hold the event loop, not the interpreter, until that file is there."""
+        write("start", ctx)
+        while ctx.fence == 1 and not Path(gate).exists():
+            time.sleep(0.01)  # noqa: ASYNC251
         return str(ctx.fence)
 
     def stuck(ctx: Context) -> None:
@@ -58,6 +66,7 @@ def declare(app: App, ledger: Path) -> dict[str, object]:
 
     return {
         "nap": app.task(nap),
+        "gated": app.task(gated),
         "block": app.task(block, timeout=1),
         "patient_block": app.task(block, name="patient_block"),
         "stuck": app.task(stuck),
@@ -66,8 +75,8 @@ def declare(app: App, ledger: Path) -> dict[str, object]:
     }
 
 
-async def main(database: str, ledger: str, lease: str) -> None:
-    app = App(Path(database), lease=float(lease), cancel_grace=0.2)
+async def main(database: str, ledger: str, lease: str, renew: str) -> None:
+    app = App(Path(database), lease=float(lease), renew=float(renew), cancel_grace=0.2)
     declare(app, Path(ledger))
     app.store.open()
     worker = Worker(app.store, app.transport, app.registry, app.settings)

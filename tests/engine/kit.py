@@ -13,6 +13,7 @@ from offpath.codec import Value  # noqa: F401  (what tasks are encoded with: imp
 from offpath.core import lifecycle
 from offpath.core.call import Call as CoreCall
 from offpath.core.ids import uuid7
+from offpath.core.keys import rule_of
 from offpath.core.options import Queue, TaskOptions
 from offpath.engine.clock import Clock
 from offpath.engine.worker import Worker
@@ -22,7 +23,7 @@ from offpath.stores.sqlite import SqliteStore
 from offpath.tasks import AsyncTask, Job, Registry, SyncTask
 from offpath.transports.local import LocalTransport
 
-SOON = 10.0  # s: no test waits longer for a signal; nothing here should take a tenth of it
+SOON = 60.0  # s: no test waits longer for a signal; on a machine at rest nothing here takes a hundredth of it
 
 
 class App:
@@ -72,7 +73,8 @@ class App:
         for call in calls:
             name = call.using.queue or call.options.queue
             job, event = lifecycle.new(call, self.registry.queues.get(name), now, uuid7(now, os.urandom(10)))
-            made.append(NewJob(job, event, NewOperation("", "", call.task, "") if call.watched else None))
+            operation = NewOperation("", "", call.task, "") if call.watched else None
+            made.append(NewJob(job, event, operation, rule_of(call.using)))
         return made
 
     async def submit(self, calls: Sequence[CoreCall], tx: object | None) -> list[Job[Any]]:
@@ -136,6 +138,11 @@ class App:
         """Look, or meddle, behind the store's back."""
         with contextlib.closing(sqlite3.connect(self.path, timeout=SOON, isolation_level=None)) as connection:
             return connection.execute(statement, params).fetchall()
+
+
+def ahead(worker: Worker) -> int:
+    """How many claimed jobs wait in it for a slot."""
+    return 0 if worker._crew is None else sum(len(lane.queue) for lane in worker._crew.lanes)
 
 
 async def first(wanted: Awaitable[Any], other: "asyncio.Future[Any]") -> None:

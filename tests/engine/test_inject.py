@@ -56,7 +56,7 @@ async def test_a_worker_provider_is_opened_once_when_first_needed_and_closed_at_
         assert pools == []
         jobs = await use.enqueue_many([use.call() for _ in range(10)])
         jobs += await use_too.enqueue_many([use_too.call() for _ in range(10)])
-        assert [await job.result(5) for job in jobs] == [True] * 20
+        assert [await job.result(60) for job in jobs] == [True] * 20
         assert len(pools) == 1
         assert pools[0].open
     assert not pools[0].open
@@ -88,7 +88,7 @@ async def test_an_attempt_provider_is_made_and_closed_for_each_attempt_and_hears
             raise ValueError
 
     async with app.worker():
-        await (await work.enqueue(fail=False)).result(5)
+        await (await work.enqueue(fail=False)).result(60)
         job = await work.using(retry=None).enqueue(fail=True)
         await until(lambda: len(sessions) == 2 and sessions[1].state != "open")
         await job.cancel()
@@ -116,7 +116,7 @@ async def test_a_provider_that_swallows_the_failure_does_not_make_it_a_success(a
     async with app.worker():
         for task in tasks:
             with pytest.raises(JobFailed):
-                await (await task.enqueue()).result(5)
+                await (await task.enqueue()).result(60)
 
 
 async def test_a_provider_whose_closing_fails_fails_the_attempt(app: App) -> None:
@@ -135,7 +135,7 @@ async def test_a_provider_whose_closing_fails_fails_the_attempt(app: App) -> Non
 
     async with app.worker():
         with pytest.raises(JobFailed, match="could not commit"):
-            await (await work.enqueue()).result(5)
+            await (await work.enqueue()).result(60)
 
 
 async def test_plain_providers_of_a_plain_function_run_in_its_thread(app: App) -> None:
@@ -157,7 +157,7 @@ async def test_plain_providers_of_a_plain_function_run_in_its_thread(app: App) -
         return db.thread, threading.current_thread().name
 
     async with app.worker():
-        made_in, ran_in = await (await work.enqueue()).result(5)
+        made_in, ran_in = await (await work.enqueue()).result(60)
     assert made_in == ran_in == closed_in[0] != threading.current_thread().name
 
 
@@ -183,7 +183,7 @@ async def test_context_deps(app: App) -> None:
 
     tasks = [app.task(fn) for fn in (soft, hard)]
     async with app.worker():
-        assert [await (await task.enqueue()).result(5) for task in tasks] == [True, True]
+        assert [await (await task.enqueue()).result(60) for task in tasks] == [True, True]
 
 
 # -- FastAPI's Depends ------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ async def test_depends_functions_serve_tasks_with_their_dependencies_once_per_at
         return db.pool is both[0] and db.pool is not both[1]
 
     async with app.worker():
-        assert await (await work.enqueue(n=1)).result(5)
+        assert await (await work.enqueue(n=1)).result(60)
     assert made == ["pool", "session", "pool", "work 1", "closed"]
 
 

@@ -40,8 +40,8 @@ async def test_an_old_job_runs_in_new_code_by_way_of_its_upcasters(app: App, nex
     assert greet.versions() == [3, 2, 1]
     new = await greet.enqueue(name="Bob", polite=False)
     async with next_version.worker():
-        assert await old.result(10) == "Dear Ada Lovelace"
-        assert await new.result(10) == "Hi Bob"
+        assert await old.result(60) == "Dear Ada Lovelace"
+        assert await new.result(60) == "Hi Bob"
     next_version.close()
 
 
@@ -60,12 +60,12 @@ async def test_a_version_that_is_not_known_waits_and_is_told_of(
     old = await greet_1.enqueue(first="Ada")
     caplog.set_level(logging.INFO, "offpath")
     async with app.worker():  # the old code, in the middle of a rolling deploy
-        assert await old.result(10) == "Ada"
+        assert await old.result(60) == "Ada"
         await Upkeep(app.store, app.registry, clock(app.store), 5.0).unknown()
     assert "worker.unknown task=greet version=2 jobs=1" in [record.getMessage() for record in caplog.records]
     assert (await new.info()).state == "ready"
     async with next_version.worker():
-        assert await new.result(10) == "Bob"
+        assert await new.result(60) == "Bob"
     next_version.close()
 
 
@@ -87,7 +87,7 @@ async def test_an_upcaster_that_fails_ends_its_job_and_spares_its_neighbours(app
         return {"name": args["first"]}
 
     async with next_version.worker():
-        assert await good.result(10) == "Ada"
+        assert await good.result(60) == "Ada"
         row = await next_version.ended(bad)
     assert row.state is State.FAILED
     assert "cannot be brought from version 1 to 2" in row.error

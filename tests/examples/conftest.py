@@ -78,7 +78,7 @@ async def running(folder: Path, *arguments: str, database: str = "", **more: str
         try:
             base_url = (await server.line("ready ")).removeprefix("ready ")
             hooks = {"response": [check]}
-            async with httpx2.AsyncClient(base_url=base_url, timeout=20, trust_env=False, event_hooks=hooks) as http:
+            async with httpx2.AsyncClient(base_url=base_url, timeout=100, trust_env=False, event_hooks=hooks) as http:
                 yield World(base_url, database, environment, http, received, server)
         finally:
             code = await server.stop()

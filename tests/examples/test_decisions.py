@@ -1,6 +1,8 @@
 """The rules of the reference application, as plain calls: no database, no server, no offpath."""
 
+from datetime import UTC, date, datetime
 from email.headerregistry import Address
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -99,3 +101,23 @@ def test_every_mailbox_can_be_written_to(local: str, domain: str) -> None:
 )
 def test_who_may_change_an_organization(viewer: int, owner: int | None, admin: bool, may: bool) -> None:
     assert decisions.may_change_organization(viewer, owner, admin=admin) is may
+
+
+def test_a_complete_profile_needs_no_reminder() -> None:
+    assert decisions.reminder(Profile("a", "a@example.org", "+1")) is None
+    letter = decisions.reminder(Profile("a", "a@example.org", None))
+    assert letter is not None
+    assert letter.to == ("a@example.org",)
+
+
+def test_a_day_is_as_long_as_its_clock_says() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    hours = {
+        (end - start).seconds // 3600 + (end - start).days * 24: start
+        for start, end in (decisions.day_in(date(2026, *day), zone) for day in ((3, 29), (6, 1), (10, 25)))
+    }
+    assert hours == {
+        23: datetime(2026, 3, 28, 23, tzinfo=UTC),
+        24: datetime(2026, 5, 31, 22, tzinfo=UTC),
+        25: datetime(2026, 10, 24, 22, tzinfo=UTC),
+    }

@@ -36,7 +36,7 @@ def test_the_demo_holds(on: str) -> None:
             command, retry, _ = line.partition(" jobs retry ")
             if retry:  # the demo goes on meanwhile: we may look, but not touch
                 look = f"{command} jobs list --state failed --json"
-                typed.append(subprocess.run(look, shell=True, capture_output=True, text=True, timeout=60, check=False))
+                typed.append(subprocess.run(look, shell=True, capture_output=True, text=True, timeout=200, check=False))
         late.cancel()
     text = "".join(said)
     assert demo.returncode == 0, text
@@ -60,7 +60,7 @@ def test_the_demo_holds(on: str) -> None:
 
 def test_a_server_that_is_not_there_is_one_sentence() -> None:
     command = [sys.executable, "-m", "examples.accounts.demo", "--postgres", "postgresql://u:geheim@127.0.0.1:1/x"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("demo: no database can be made on the server: ")
     assert done.stderr.count("\n") == 1

@@ -7,7 +7,8 @@ import pytest
 
 from examples.accounts.tasks import jobs, render_report, send_confirmation, send_email, send_push, update_user
 from offpath import Offpath
-from offpath.core.options import Retention, TaskOptions, resolve
+from offpath.core.options import TaskOptions
+from offpath.core.policy import Retention, resolve
 from offpath.tasks import Task
 from offpath.testing import enqueued
 

@@ -36,7 +36,7 @@ def confirmations(received: Received) -> set[str]:
 
 
 async def gone(process: psutil.Process) -> None:
-    await asyncio.to_thread(process.wait, 20)
+    await asyncio.to_thread(process.wait, 100)
 
 
 async def test_serve_starts_and_stops_with_its_worker(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ async def test_serve_starts_and_stops_with_its_worker(tmp_path: Path) -> None:
 
 
 async def test_a_second_signal_does_not_wait_for_a_long_report(tmp_path: Path) -> None:
-    async with running(tmp_path) as world:
+    async with running(tmp_path, OFFPATH_DRAIN="240") as world:
         answer = await world.call("POST", "/api/reports", {"title": "Long", "rows": 10_000, "delay_ms": 100})
         await world.follow(answer.headers["location"], until="operation.progress")
         streaming = asyncio.create_task(world.follow(answer.headers["location"]))
@@ -61,7 +61,7 @@ async def test_a_second_signal_does_not_wait_for_a_long_report(tmp_path: Path) -
         await world.server.line("worker.draining")
         world.server.ask()
         assert await world.server.process.wait() == 0
-        assert time.monotonic() - start < 15  # the worker would have waited 25 s for the report
+        assert time.monotonic() - start < 120  # the worker would have waited four minutes for the report
 
 
 async def test_no_worker_means_none_and_another_process_can_be_it(tmp_path: Path, database: str) -> None:
@@ -86,7 +86,7 @@ def test_a_database_without_a_name_is_refused(program: str, tmp_path: Path) -> N
     command = [sys.executable, "-m", f"examples.accounts.{program}", "--database", ""]
     environment = os.environ | {"PYTHONPATH": str(root)}
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 2
     assert "--database must name one" in done.stderr
@@ -133,7 +133,7 @@ def test_several_may_set_up_one_empty_database_at_once(tmp_path: Path, database:
         "asyncio.run(main())\n"
     )
     env = {**os.environ, "ACCOUNTS_DATABASE": database}
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -173,17 +173,17 @@ async def test_an_unreachable_mail_server_delays_an_email_and_loses_none(tmp_pat
         world.received.refusing_mail = True
         await world.call("PATCH", "/api/user/update", {"username": "patient"})
         await world.received.until(lambda r: len(r.refused) >= 1)
-        await world.call("POST", "/api/orders", {"items": [{"product": "lamp", "quantity": 1}]}, user="carol")
-        await world.received.until(lambda r: bool(confirmations(r)))
-        [job] = confirmations(world.received)
-        await world.server.line(f"order confirmation {job}: attempt 1 of 3 failed")
         failed = await world.call(
             "PUT", "/users/2", {"username": "b", "email": "b@acme.example", "phoneNumber": None}, user="bob"
         )
         assert failed.status_code == 500
         assert failed.json()["detail"] == "Failed to update user"
         assert (await world.call("GET", "/users/2", user="bob")).json()["username"] == "b"
-        world.received.refusing_mail = False
+        await world.call("POST", "/api/orders", {"items": [{"product": "lamp", "quantity": 1}]}, user="carol")
+        await world.received.until(lambda r: bool(confirmations(r)))
+        world.received.refusing_mail = False  # at once: it is tried three times only
+        [job] = confirmations(world.received)
+        await world.server.line(f"order confirmation {job}: attempt 1 of 3 failed")
         await world.received.until(lambda r: len(r.letters) == 2)
         assert {letter.id for letter in world.received.letters} <= {letter.id for letter in world.received.refused}
         await world.received.until(lambda r: len(r.calls) == 1)
@@ -193,7 +193,7 @@ async def test_an_unreachable_mail_server_delays_an_email_and_loses_none(tmp_pat
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **environment}
     return subprocess.run(
-        [sys.executable, "-m", *command], env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", *command], env=env, capture_output=True, text=True, timeout=200, check=False
     )
 
 
@@ -243,7 +243,7 @@ async def test_the_command_line_for_one_more_worker_can_be_pasted(tmp_path: Path
         assert command.split(" ", 1)[1] == shown
         shell = f"{shlex.quote(sys.executable)} -m examples.accounts.worker {command} --until-empty"
         environment = {**os.environ, **world_of}
-        done = subprocess.run(shell, shell=True, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(shell, shell=True, env=environment, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr
 
 

@@ -47,7 +47,7 @@ async def stop_all(world: World) -> None:
 async def test_doc_01_mistake_15_schemathesis_finds_nothing(tmp_path: Path) -> None:
     async with running(tmp_path) as world:
         try:
-            said = await fuzz(world, tmp_path, seed=1, examples=5, steps=6, seconds=110)
+            said = await fuzz(world, tmp_path, seed=1, examples=5, steps=6, seconds=270)
         finally:
             await stop_all(world)
     for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):

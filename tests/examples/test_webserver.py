@@ -32,7 +32,7 @@ async def say(url: str, *pieces: bytes) -> tuple[bytes, int]:
             writer.write(piece)
             await writer.drain()
             sent += len(piece)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             answer = await reader.read()
     except ConnectionError:
         pass
@@ -132,7 +132,7 @@ async def test_res_06_an_answer_that_has_begun_is_cut_off(parser: type[Parser | 
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(POST + b"Transfer-Encoding: chunked\r\n\r\n")
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await reader.readuntil(b"four")
                 writer.write(b"zz\r\n")
                 assert await reader.read() == b""

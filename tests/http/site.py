@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,8 +27,8 @@ from offpath import Context, Offpath, Problem, Retry
 from offpath.core import lifecycle
 from offpath.core.ids import uuid7
 from offpath.core.job import Job
-from offpath.core.options import Policy
 from offpath.core.outcome import Done, Errored, Outcome, error
+from offpath.core.policy import Policy
 from offpath.http import Reply
 from offpath.integrations.fastapi import Accepted, Acceptor, Caller, Operations, install_problem_handlers
 from offpath.ports import Want
@@ -171,7 +172,7 @@ class Site:
 def checked_client(caller: str | None, **options: Any) -> httpx.AsyncClient:
     """A client that holds every non-2xx it is given against RFC 9457 and against RES-06 and POL-02."""
     headers = {"Authorization": caller} if caller else {}
-    return httpx.AsyncClient(headers=headers, event_hooks={"response": [check]}, timeout=20, **options)
+    return httpx.AsyncClient(headers=headers, event_hooks={"response": [check]}, timeout=100, **options)
 
 
 async def check(response: httpx.Response) -> None:
@@ -269,10 +270,10 @@ class _Quiet(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def served(app: Any, **config: Any) -> AsyncIterator[str]:
-    """The application under a real uvicorn on this loop; gives its base URL."""
+async def served(app: Any, at: socket.socket | None = None, **config: Any) -> AsyncIterator[str]:
+    """The application under a real uvicorn on this loop, listening `at` this socket if it is given; its base URL."""
     server = _Quiet(uvicorn.Config(app, **{"port": 0, "log_config": None, "lifespan": "off", **config}))
-    running = asyncio.create_task(server.serve())
+    running = asyncio.create_task(server.serve([at] if at is not None else None))
     await eventually(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
@@ -282,7 +283,7 @@ async def served(app: Any, **config: Any) -> AsyncIterator[str]:
         await running
 
 
-async def eventually(true: Callable[[], Any], seconds: float = 10.0) -> None:
+async def eventually(true: Callable[[], Any], seconds: float = 60.0) -> None:
     """Wait for what gives no signal (another side's state); the only place here that looks again and again."""
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110

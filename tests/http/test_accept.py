@@ -212,7 +212,7 @@ async def test_accept_in_a_plain_function(alice: httpx.AsyncClient, site: Site) 
     answer = await alice.post("/plain?n=41")
     assert answer.status_code == 202
     async with site.jobs.worker():
-        done = await alice.get(answer.headers["location"], headers={"Prefer": "wait=10"})
+        done = await alice.get(answer.headers["location"], headers={"Prefer": "wait=25"})
     assert done.json()["result"] == 42
 
 

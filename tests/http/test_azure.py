@@ -40,7 +40,7 @@ async def test_acc_04_opr_03_it_succeeds(site: Site, worker: Hand) -> None:
     async with served(site.api) as base:
         poller = await asyncio.to_thread(_begin, base)
         await worker.done(await worker.claim(), "the end")
-        body = await asyncio.wait_for(asyncio.to_thread(poller.result, 20), 30)
+        body = await asyncio.wait_for(asyncio.to_thread(poller.result, 100), 110)
         assert poller.status() == "succeeded"
         assert body["result"] == "the end"
 
@@ -50,7 +50,7 @@ async def test_opr_10_mistake_01_it_fails_with_a_5xx_status_of_its_own(site: Sit
         poller = await asyncio.to_thread(_begin, base)
         await worker.fail(await worker.claim(), "no", public=True, status=503)
         with pytest.raises(HttpResponseError):
-            await asyncio.wait_for(asyncio.to_thread(poller.result, 20), 30)
+            await asyncio.wait_for(asyncio.to_thread(poller.result, 100), 110)
         assert poller.status() == "failed"
 
 
@@ -63,7 +63,7 @@ async def test_opr_02_mistake_02_it_is_canceled(site: Site, worker: Hand) -> Non
             assert answer.json()["status"] == "canceling"
         await worker.done(job)
         with pytest.raises(HttpResponseError):
-            await asyncio.wait_for(asyncio.to_thread(poller.result, 20), 30)
+            await asyncio.wait_for(asyncio.to_thread(poller.result, 100), 110)
         assert poller.status() == "canceled"
 
 
@@ -72,7 +72,7 @@ async def test_res_02_by_location_only(site: Site, worker: Hand) -> None:
     async with served(site.api) as base:
         poller = await asyncio.to_thread(_begin, base, monitor=False)
         await worker.done(await worker.claim(), {"n": 7})
-        assert await asyncio.wait_for(asyncio.to_thread(poller.result, 20), 30) == {"n": 7}
+        assert await asyncio.wait_for(asyncio.to_thread(poller.result, 100), 110) == {"n": 7}
 
 
 @pytest.mark.parametrize("end", ["failed", "canceled", "deleted"])
@@ -99,7 +99,7 @@ async def test_res_03_mistake_01_by_location_only_it_ends_too(site: Site, worker
             assert (await alice.delete(f"/operations/{job.id}")).status_code == 204
         ended.set()
         with pytest.raises(HttpResponseError) as caught:
-            await asyncio.wait_for(asyncio.to_thread(poller.result, 20), 30)
+            await asyncio.wait_for(asyncio.to_thread(poller.result, 100), 110)
         assert caught.value.status_code == (404 if end == "deleted" else 409)
 
 
@@ -124,11 +124,11 @@ async def test_opr_01_pol_01_it_waits_while_there_is_no_end(site: Site, worker: 
             if step == "canceling":
                 await alice.post(f"/operations/{job.id}/cancel")
             waiting.clear()
-            await asyncio.wait_for(waiting.wait(), 20)
+            await asyncio.wait_for(waiting.wait(), 60)
             assert not poller.done(), step
         await worker.done(job)
         with pytest.raises(HttpResponseError):
-            await asyncio.wait_for(asyncio.to_thread(poller.result, 20), 30)
+            await asyncio.wait_for(asyncio.to_thread(poller.result, 100), 110)
         assert poller.status() == "canceled"
     assert len(seen) >= 3
     assert all(int(wait) >= 1 for wait in seen)

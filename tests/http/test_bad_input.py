@@ -41,7 +41,7 @@ async def say(address: tuple[str, int], bad: Bad) -> bytes:
                         answer += part
             except TimeoutError:
                 writer.write_eof()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(200):
             while part := await reader.read(1 << 16):
                 answer += part
     except TimeoutError:

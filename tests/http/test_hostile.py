@@ -113,7 +113,7 @@ async def raw(base: str, head: str, *pieces: bytes) -> tuple[int, bytes]:
             await writer.drain()
     except ConnectionError:
         pass
-    got = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+    got = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     writer.close()
     return int(got.split(b" ", 2)[1]), got
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.http.shop import Shop, beside, opened
 
 pytestmark = pytest.mark.anyio
 KEY = {"Idempotency-Key": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'}
+SECONDS = 2.0  # a lease; renewed three times as often
 LEASE = "select leased_until from offpath_idempotency"
 
 
@@ -22,7 +24,7 @@ async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     url = f"sqlite:///{tmp_path}/shop.db"
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_url")
-    async with opened(url, "leased", idempotency_lease=0.3) as made:
+    async with opened(url, "leased", idempotency_lease=SECONDS) as made:
         yield made
 
 
@@ -43,12 +45,12 @@ async def test_idk_04_the_answer_again(shop: Shop, alice: httpx.AsyncClient, pat
 
 
 async def test_idk_05_10_a_handler_alive_keeps_its_key(shop: Shop, alice: httpx.AsyncClient) -> None:
-    """The handler blocks the loop, so nothing on it can renew; another process asks after the lease has run out twice
-    over, and the key is still taken."""
+    """The handler blocks the loop, so nothing on it can renew; another process asks after the lease would have run out,
+    and the key is still taken."""
     asked: list[int] = []
 
     async def elsewhere() -> None:
-        async with beside(shop, idempotency_lease=0.3) as other, other.client() as there:
+        async with beside(shop, idempotency_lease=SECONDS) as other, other.client() as there:
             answer = await there.post("/items", json={"name": "lamp", "price": 3}, headers=KEY)
             asked.append(answer.status_code)
             assert other.handled == []
@@ -58,8 +60,8 @@ async def test_idk_05_10_a_handler_alive_keeps_its_key(shop: Shop, alice: httpx.
         while not shop.entered.is_set() or not (seen := shop.rows(LEASE)):
             continue
         first = seen[0][0]
-        while shop.rows(LEASE)[0][0] < first + 600_000:
-            continue
+        while shop.rows(LEASE)[0][0] < first + SECONDS * 1e6 or time.time() * 1e6 < first:
+            time.sleep(0.01)  # a row tells nobody
         asyncio.run(elsewhere())
         shop.blocked.set()
 
@@ -85,7 +87,7 @@ async def test_idk_10_here_too(shop: Shop, alice: httpx.AsyncClient) -> None:
 async def test_idk_10_the_key_of_a_process_that_died_is_free_again(shop: Shop, alice: httpx.AsyncClient) -> None:
     """A second one that took it is the holder from then on: what the first would still say is refused."""
     body = {"name": "lamp", "price": 1}
-    async with beside(shop) as dead, dead.client() as there:
+    async with beside(shop, idempotency_lease=3_600) as dead, dead.client() as there:  # nothing is renewed here
         first = asyncio.create_task(there.post("/items", json=body, headers=KEY))
         await dead.entered.wait()
         assert (await alice.post("/items", json=body, headers=KEY)).status_code == 409

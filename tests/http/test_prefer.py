@@ -130,10 +130,14 @@ async def test_prf_03_04_not_ready_is_202_for_the_same_execution(
 
 async def test_prf_04_the_wait_is_at_most_the_servers(tmp_path: Path) -> None:
     """The cap passes while the work is gated; the 202 then shows the operation as it has become."""
-    site = Site(tmp_path, max_wait=0.2)
+    site = Site(tmp_path)
     async with site.client() as alice, site.jobs.worker():
-        answer = await alice.post("/start/gated", headers=prefer("wait=999999999999"))
-        assert answer.status_code == 202
+        for cap in (0.2, 2, 20):  # a worker that is held up may have begun only after a longer one
+            site.service.wait = cap
+            answer = await alice.post("/start/gated", headers=prefer("wait=999999999999"))
+            assert answer.status_code == 202
+            if answer.json()["status"] == "running":
+                break
         assert answer.json()["status"] == "running"
         poll = await alice.get(answer.headers["location"])
         assert (answer.content, answer.headers["etag"]) == (poll.content, poll.headers["etag"])
@@ -245,7 +249,7 @@ async def test_prf_04_a_client_that_leaves_ends_its_wait(site: Site) -> None:
         waiting = asyncio.create_task(alice.post("/start/gated", headers=prefer("wait=20")))
         await eventually(lambda: site.service.watcher.open == 1)
         waiting.cancel()
-        async with asyncio.timeout(5):  # far less than the wait; where it ends at once it is some milliseconds
+        async with asyncio.timeout(15):  # less than the wait; where it ends at once it is some milliseconds
             await eventually(lambda: site.service.watcher.open == 0)
 
 

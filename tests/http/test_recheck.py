@@ -54,7 +54,7 @@ async def test_sse_16_a_silent_stream_ends_when_access_is_revoked(
     url = await site.start(client, "echo", value=1)
     async with follow(client, url) as stream:
         await stream.next()
-        await asyncio.wait_for(may.ask.wait(), 10)
+        await asyncio.wait_for(may.ask.wait(), 60)
         may.revoked.add("alice")
         assert await stream.rest() == []
     assert set(may.asked) == {Caller("alice", "acme")}
@@ -78,7 +78,7 @@ async def test_sse_16_a_busy_stream_ends_too(passes: tuple[Site, Passes, httpx.A
         writing = asyncio.create_task(write())
         async with follow(client, url) as stream:
             await stream.next()
-            await asyncio.wait_for(may.ask.wait(), 10)
+            await asyncio.wait_for(may.ask.wait(), 60)
             may.revoked.add("alice")
             events = await stream.rest()
         stop.set()
@@ -94,9 +94,9 @@ async def test_sse_16_one_that_was_opened_by_a_ticket_is_asked_about_its_owner(
     said = (await client.post(url + "/events/ticket")).json()
     async with checked_client(None) as nobody, nobody.stream("GET", said["url"]) as response:
         assert response.status_code == 200
-        await asyncio.wait_for(may.ask.wait(), 10)
+        await asyncio.wait_for(may.ask.wait(), 60)
         may.revoked.add("alice")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for _ in response.aiter_raw():
                 pass
     assert [(caller.id, caller.tenant) for caller in may.asked[:1]] == [("alice", "acme")]
@@ -132,7 +132,6 @@ async def test_sse_16_one_that_cannot_answer_lets_nobody_look(tmp_path: Path) ->
     async with served(site.api) as base, checked_client("alice", base_url=base) as client:
         url = await site.start(client, "echo", value=1)
         async with follow(client, url) as stream:
-            await stream.next()
             with pytest.raises(httpx.RemoteProtocolError):
                 await stream.rest()
     site.jobs.close()

@@ -55,7 +55,7 @@ async def test_res_02_the_result_route(alice: httpx.AsyncClient, site: Site, wor
 async def test_res_02_11_a_reply_is_given_as_the_task_made_it(alice: httpx.AsyncClient, site: Site) -> None:
     async with site.jobs.worker():
         url = await site.start(alice, "export")
-        body = (await alice.get(url, headers={"Prefer": "wait=10"})).json()
+        body = (await alice.get(url, headers={"Prefer": "wait=25"})).json()
         assert body["status"] == "succeeded"
         assert "result" not in body  # RES-01: what is no JSON is at the link only
         answer = await alice.get(body["links"]["result"])
@@ -66,7 +66,7 @@ async def test_res_02_11_a_reply_is_given_as_the_task_made_it(alice: httpx.Async
         assert answer.content == b"\x00\xffa;b\r\n"
         for task, args in (("export", {"status": 204}), ("silent", {})):
             url = await site.start(alice, task, **args)
-            await alice.get(url, headers={"Prefer": "wait=10"})
+            await alice.get(url, headers={"Prefer": "wait=25"})
             answer = await alice.get(url + "/result")
             assert (answer.status_code, answer.content) == (204, b"")
 
@@ -111,7 +111,7 @@ async def test_res_04_redirect_only_when_asked_for(tmp_path: Path) -> None:
         site = Site(tmp_path, redirect_on_success=redirect)
         async with site.client() as alice, site.jobs.worker():
             url = await site.start(alice, "echo", value=1)
-            answer = await alice.get(url, headers={"Prefer": "wait=10"})
+            answer = await alice.get(url, headers={"Prefer": "wait=25"})
             assert answer.status_code == status
             if redirect:
                 assert answer.headers["location"] == url + "/result"
@@ -122,7 +122,7 @@ async def test_res_04_redirect_only_when_asked_for(tmp_path: Path) -> None:
 async def test_res_05_the_error_is_a_problem(alice: httpx.AsyncClient, site: Site) -> None:
     async with site.jobs.worker():
         url = await site.start(alice, "refuses")
-        error = (await alice.get(url, headers={"Prefer": "wait=10"})).json()["error"]
+        error = (await alice.get(url, headers={"Prefer": "wait=25"})).json()["error"]
         operation = url.rpartition("/")[2]
         assert error == {
             "type": "https://api.example/no-period",
@@ -133,7 +133,7 @@ async def test_res_05_the_error_is_a_problem(alice: httpx.AsyncClient, site: Sit
             "attempts": 1,
         }
         url = await site.start(alice, "breaks", secret="tr0ub4dor")
-        answer = await alice.get(url, headers={"Prefer": "wait=10"})
+        answer = await alice.get(url, headers={"Prefer": "wait=25"})
         assert answer.json()["error"]["type"] == BASE + "job-failed"
         assert answer.json()["error"]["status"] == 500
         events = await alice.get(url + "/events", headers={"Last-Event-ID": "1"})

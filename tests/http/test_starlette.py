@@ -79,7 +79,7 @@ async def test_the_whole_way(tmp_path: Path) -> None:
             assert answer.status_code == 202
             url = answer.headers["location"]
             assert url.startswith("http://site.test/v1/operations/")
-            done = await alice.get(url, headers={"Prefer": "wait=10"})
+            done = await alice.get(url, headers={"Prefer": "wait=25"})
             assert done.json()["result"] == wanted
             assert (await alice.get(url + "/result")).json() == wanted
             events = decode((await alice.get(url + "/events", headers={"Last-Event-ID": "0"})).content)

@@ -53,7 +53,7 @@ def document(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def run(*words: object, cwd: Path | None = None) -> str:
     done = subprocess.run(
-        [str(word) for word in words], cwd=cwd, capture_output=True, text=True, timeout=110, check=False
+        [str(word) for word in words], cwd=cwd, capture_output=True, text=True, timeout=270, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

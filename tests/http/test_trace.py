@@ -19,11 +19,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from offpath import AttemptInfo, Context, Offpath, Retry, Snooze, trace_headers
+from offpath import Context, Offpath, Retry, Snooze, trace_headers
 from offpath.core.retry import Backoff
 from offpath.core.trace import parse, started_in
 from offpath.integrations import starlette
 from offpath.integrations.fastapi import Accepted, Acceptor, Operations, TraceContext, install_problem_handlers
+from offpath.tasks import AttemptInfo
 from offpath.testing import run_inline
 from offpath.tracing import Trace, continuing, current
 
@@ -388,6 +389,6 @@ def test_nothing_of_opentelemetry_is_imported_where_nobody_uses_it(tmp_path: Pat
 
 async def _until(true: Any) -> None:
     """Wait for what tasks of this process have noted; they have no other way to say it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 - the tasks run on this loop, and a turn of it is all that is waited for
             await asyncio.sleep(0.001)

@@ -79,7 +79,7 @@ class Service:
             writer.write("\r\n".join(["POST /test HTTP/1.1", *head, "Connection: close", "", ""]).encode() + body)
             answer = await reader.read()
             assert answer.startswith(b"HTTP/1.1 202 "), answer
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 return [sent(await future) for _, future in expected]
         finally:
             writer.close()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from offpath.stores.borrow import lookout
+from offpath.stores.postgres import lanes
 from offpath.stores.sqlite import SqliteStore
 from offpath.testing.stores.fixtures import Build, Databases, Make, build, hand, heard, hire, make, store, with_tables
 from tests import servers
@@ -34,6 +36,14 @@ begin
     end if;
 end $$
 """
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody polls here: what is looked for is looked for as long as it takes, on a machine that is held up too. Nor
+    does a claim spare itself a sweep because those before it were slow."""
+    monkeypatch.setattr(lookout, "PATIENCE", 60.0)
+    monkeypatch.setattr(lanes, "CHEAP", 60.0)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

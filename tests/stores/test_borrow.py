@@ -15,6 +15,7 @@ from offpath.ports import Enqueued, Hint, Statement, Store, Verb
 from offpath.stores.borrow import Home, run
 from offpath.stores.postgres import PostgresStore
 from offpath.stores.sqlite import SqliteStore
+from offpath.testing.stores.rules import latest, n_of, throttled
 from tests import servers
 from tests.stores.callers import WAYS, Caller, Heard, Way, lend, settled
 from tests.stores.kit import ask, live, new_job, put, told, watched
@@ -173,6 +174,25 @@ async def test_keys_hold_in_the_callers_transaction(store: Store, opened: Open) 
         assert said == [Enqueued(standing.job.id, True), Enqueued(new.job.id, False), Enqueued(new.job.id, True)]
         assert await lend(store, caller.tx, new_job(key="new")) == [Enqueued(new.job.id, True)]
         await caller.commit()
+    assert ask(store, store.verbs.counts())[0][3] == 2
+
+
+async def test_rules_hold_in_the_callers_transaction(store: Store, opened: Open) -> None:
+    there, new = latest(1, key="there"), latest(1, key="new")
+    put(store, there)
+    async with opened() as caller:
+        said = await lend(store, caller.tx, latest(2, key="there"), new, new_job(), latest(2, key="new"))
+        assert [(one.id, one.existing) for one in (*said[:2], said[3])] == [
+            (there.job.id, True), (new.job.id, False), (new.job.id, True)
+        ]  # fmt: skip
+        assert await lend(store, caller.tx, latest(3, key="new")) == [Enqueued(new.job.id, True)]
+        await caller.rollback()
+        assert live(store, there.job.id) == there.job
+        await caller.begin()
+        await lend(store, caller.tx, latest(4, key="there"), throttled(5, key="new"))
+        assert n_of(live(store, there.job.id)) == 1, "not before the commit"
+        await caller.commit()
+    assert n_of(live(store, there.job.id)) == 4
     assert ask(store, store.verbs.counts())[0][3] == 2
 
 

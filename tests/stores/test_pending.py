@@ -35,22 +35,22 @@ async def test_awaited_by_two_loops_and_by_threads_at_once() -> None:
         async def main() -> int:
             waiting = asyncio.ensure_future(_wait(result))
             await asyncio.sleep(0)
-            gate.wait(5)
+            gate.wait(100)
             return await waiting
 
         return asyncio.run(main())
 
     def in_a_thread() -> int:
-        gate.wait(5)
-        return result.result(5)
+        gate.wait(100)
+        return result.result(60)
 
     with ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(on_a_loop_of_its_own) for _ in range(2)] + [pool.submit(in_a_thread) for _ in range(2)]
         mine = asyncio.ensure_future(_wait(result))
         await asyncio.sleep(0)
-        gate.wait(5)
+        gate.wait(100)
         deliver(result)
-        assert [answer.result(5) for answer in answers] == [7] * 4
+        assert [answer.result(60) for answer in answers] == [7] * 4
         assert await mine == 7
 
 

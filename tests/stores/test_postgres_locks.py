@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -13,13 +14,15 @@ import pytest
 from offpath import Offpath
 from offpath.core.change import Change
 from offpath.core.job import State
-from offpath.core.options import Retention
 from offpath.core.outcome import Done
+from offpath.core.policy import Retention
+from offpath.core.steps import Asked
 from offpath.engine.clock import clock
 from offpath.engine.upkeep import Upkeep
 from offpath.errors import StoreUnavailable
 from offpath.ports import Exchanged, Lease, Pending, Want
-from offpath.stores.postgres.rooms import HOT_LOCK_MS
+from offpath.stores.postgres.rooms import HOT_LOCK_MS, VERB_LOCK_MS
+from offpath.stores.postgres.session import LOCK_MS
 from offpath.stores.postgres.store import PostgresStore
 from offpath.tasks import Registry
 from tests.stores.kit import TIMEOUT, Hand, ask, change, ended, fresh, live, new_job, put, told, watched
@@ -82,10 +85,12 @@ def test_a_job_whose_row_is_locked_holds_up_the_others_once(
     held, *others = hand.claim(21)
     holder.execute(HELD, (held.id,))
     assert hand.finish(held, others.pop()) == ["changed", "applied"]
-    began = time.monotonic()
+    took: list[float] = []
     for job in others:
+        began = time.monotonic()
         assert hand.finish(held, job) == ["changed", "applied"]
-    assert time.monotonic() - began < len(others) * HOT_LOCK_MS / 2000, "not the whole wait for each"
+        took.append(time.monotonic() - began)
+    assert median(took) < HOT_LOCK_MS / 2000, "not the whole wait for each"
     holder.rollback()
     assert hand.finish(held) == ["applied"]
     assert ended(store, held.id).state is State.SUCCEEDED
@@ -140,10 +145,11 @@ async def test_a_worker_goes_on_beside_a_job_whose_row_is_locked(
         await going.wait()
         holder.execute(HELD, (held.id,))
         go.set()
-        began = time.monotonic()
+        took: list[float] = []
         for n in range(40):
+            began = time.monotonic()
             assert await (await quick.enqueue(n)).result(timeout=TIMEOUT) == n
-        took = time.monotonic() - began
+            took.append(time.monotonic() - began)
         await asyncio.to_thread(until, lambda: counting.settled[held.id] >= 3)
         told, at = counting.settled[held.id], time.monotonic()
         for n in range(100):
@@ -152,7 +158,7 @@ async def test_a_worker_goes_on_beside_a_job_whose_row_is_locked(
         assert counting.settled[held.id] - told <= 4 + 10 * spent, "it is asked again, but not all the time"
         holder.rollback()
         assert await held.result(timeout=TIMEOUT) == "done"
-    assert took < 40 * HOT_LOCK_MS / 2000, "not the whole wait for each of them"
+    assert median(took) < HOT_LOCK_MS / 2000, "not the whole wait for each of them"
 
 
 # ── verbs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,11 +171,13 @@ def test_reads_do_not_wait_behind_verbs_that_wait_for_locks(
     keyed = new_job(key="k")
     put(store, new)
     holder.execute(HELD, (new.job.id,))
+    began = time.monotonic()
     stops = [store.perform(lambda: store.verbs.cancel(new.job.id, "enough")) for _ in range(8)]
     until(lambda: waiting(admin) == 4)
     assert live(store, new.job.id) == new.job
     assert [said.existing for said in put(store, keyed)] == [False]
-    assert not any(stop.done for stop in stops), "the cancels wait longer"
+    over = any(stop.done for stop in stops)
+    assert not over or time.monotonic() - began > VERB_LOCK_MS / 1000, "the cancels wait longer"
     for stop in stops:
         with pytest.raises(StoreUnavailable, match="another open transaction"):
             stop.result(TIMEOUT)
@@ -187,10 +195,12 @@ def test_verbs_do_not_wait_behind_enqueues_whose_keys_are_held(
     new = new_job()
     put(store, new)
     store.read_on(holder, store.verbs.enqueue([new_job(key=f"k{n}") for n in range(8)]))
+    began = time.monotonic()
     keyed = [store.enqueue([new_job(key=f"k{n}")]) for n in range(8)]
     until(lambda: waiting(admin) == 4)
     found = store.perform(lambda: store.verbs.cancel(new.job.id, "enough")).result(TIMEOUT)
-    assert not any(one.done for one in keyed), "they wait longer"
+    over = any(one.done for one in keyed)
+    assert not over or time.monotonic() - began > LOCK_MS / 1000, "they wait longer"
     assert found is not None
     assert found.finished is not None
     holder.rollback()
@@ -220,7 +230,8 @@ create trigger shaky before insert or update or delete on {table} for each row e
 @pytest.mark.parametrize(
     ("what", "table"),
     [("cancel", "job"), ("retry", "job"), ("expire", "job"), ("prune", "history"), ("delete", "history"),
-     ("progress", "operation"), ("renew", "worker"), ("judge", "worker"), ("resign", "worker")],
+     ("progress", "operation"), ("emit", "operation"), ("remember", "step"),
+     ("renew", "worker"), ("judge", "worker"), ("resign", "worker")],
 )  # fmt: skip
 def test_what_is_given_up_for_another_transaction_is_done_again(
     store: PostgresStore, hand: Hand, admin: psycopg.Connection[Any], what: str, table: str, state: str
@@ -241,6 +252,10 @@ def test_what_is_given_up_for_another_transaction_is_done_again(
         "prune": lambda: store.perform(lambda: verbs.prune(9)).result(TIMEOUT),
         "delete": lambda: store.perform(lambda: verbs.delete(old.id)).result(TIMEOUT),
         "progress": lambda: store.perform(lambda: verbs.progress(job.id, job.fence, hand.id, "{}")).result(TIMEOUT),
+        "emit": lambda: store.perform(lambda: verbs.emit(job.id, job.fence, hand.id, ["{}"])).result(TIMEOUT),
+        "remember": lambda: store.perform(
+            lambda: verbs.remember_steps(job.id, job.fence, hand.id, [(Asked("a", 1, 1, 1), "1")])
+        ).result(TIMEOUT),
         "renew": lambda: lease.renew(hand.id, 60.0),
         "judge": lambda: hand.id in lease.judge(),
         "resign": lambda: resigned(lease, hand.id),
@@ -271,23 +286,36 @@ def resigned(lease: Lease, worker: str) -> bool:
     return True
 
 
-def cross(holder: psycopg.Connection[Any], id: str) -> None:
-    holder.execute(HELD, (id,))
-    holder.commit()
+def cross(holder: psycopg.Connection[Any], id: str, won: list[str]) -> None:
+    try:
+        holder.execute(HELD, (id,))
+        holder.commit()
+        won.append(id)
+    except psycopg.errors.DeadlockDetected:
+        holder.rollback()
 
 
 def test_a_cancel_that_loses_a_deadlock_is_made_all_the_same(
     store: PostgresStore, hand: Hand, admin: psycopg.Connection[Any], holder: psycopg.Connection[Any]
 ) -> None:
-    put(store, watched())
-    job = hand.claim_one()
-    holder.execute("select 1 from offpath_operation where id = %s for update", (job.id,))
-    stop = store.perform(lambda: store.verbs.cancel(job.id, "enough"))
-    until(lambda: waiting(admin, "300 ms") == 1)  # whoever waits longer looks first, and is the one to give up
-    crossing = threading.Thread(target=cross, args=(holder, job.id))
-    crossing.start()
-    assert stop.result(TIMEOUT) is not None
-    crossing.join(TIMEOUT)
+    won: list[str] = []
+    for _ in range(20):  # whoever waits longer looks first and gives up; held up by the machine, it may be the other
+        put(store, watched())
+        job = hand.claim_one()
+        holder.execute("select 1 from offpath_operation where id = %s for update", (job.id,))
+        stop = store.perform(lambda: store.verbs.cancel(job.id, "enough"))  # noqa: B023
+        until(lambda: waiting(admin, "300 ms") == 1)
+        crossing = threading.Thread(target=cross, args=(holder, job.id, won))
+        crossing.start()
+        try:
+            assert stop.result(TIMEOUT) is not None
+        except StoreUnavailable:  # the crossing came after the look, and then too late for it
+            won.clear()
+        crossing.join(TIMEOUT)
+        holder.rollback()
+        if won:
+            break
+    assert won, "it was never the cancel that gave up"
     assert live(store, job.id).cancel_reason == "enough"
 
 

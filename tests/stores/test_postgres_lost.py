@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
+import asyncpg
 import psycopg
 import pytest
 
@@ -14,6 +15,8 @@ from offpath.core.job import State
 from offpath.core.outcome import Done, Interrupted
 from offpath.errors import StoreUnavailable
 from offpath.ports import Enqueued, NewJob, Verb
+from offpath.stores.postgres.address import parse
+from offpath.stores.postgres.session import explained
 from offpath.stores.postgres.store import PostgresStore
 from tests.stores.kit import TIMEOUT, Hand, ask, change, ended, live, new_job, put, told, watched
 
@@ -119,6 +122,26 @@ def worker(shaky: PostgresStore) -> Iterator[Hand]:
     hand = Hand(shaky)
     yield hand
     hand.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncio.IncompleteReadError(b"", 1),
+        ConnectionResetError(),
+        TimeoutError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_however_the_driver_says_that_a_connection_was_lost(error: Exception) -> None:
+    """The first is what asyncpg raises when the server's goodbye meets a statement on its way. A worker that took it
+    for a fault of the outcome that it was sending would fail that job."""
+    said = explained(error, parse("postgresql://u@127.0.0.1/app"))
+    assert isinstance(said, StoreUnavailable)
+    assert "was lost" in str(said)
 
 
 def mark(text: str) -> str:

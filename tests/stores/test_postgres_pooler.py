@@ -42,9 +42,6 @@ def pooled_url(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[st
     if isinstance(program, debian.Unavailable):
         missing(request.config, "pgbouncer", str(program))
     to = urlsplit(postgres_url)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        own = free.getsockname()[1]
     more = "ignore_startup_parameters = " + (
         "extra_float_digits"
         if request.param == "refuses settings"
@@ -55,20 +52,24 @@ def pooled_url(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[st
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         config = Path(folder, "pgbouncer.ini")
-        config.write_text(
-            CONFIG.format(host=to.hostname, port=to.port, user=to.username, password=to.password, own=own, more=more)
-        )
+        about = {"host": to.hostname, "port": to.port, "user": to.username, "password": to.password, "more": more}
         as_whom = ["-u", "nobody"] if os.getuid() == 0 else []
-        bouncer = subprocess.Popen([program, "-q", *as_whom, str(config)], stderr=subprocess.DEVNULL)
-        try:
-            until = time.monotonic() + TIMEOUT
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", own), timeout=1).close()
+        bouncer, own = None, 0
+        until = time.monotonic() + TIMEOUT
+        while True:
+            if bouncer is None or bouncer.poll() is not None:  # somebody else may have taken the port meanwhile
+                with socket.socket() as free:
+                    free.bind(("127.0.0.1", 0))
+                    own = free.getsockname()[1]
+                config.write_text(CONFIG.format(**about, own=own))
+                bouncer = subprocess.Popen([program, "-q", *as_whom, str(config)], stderr=subprocess.DEVNULL)
+            try:
+                socket.create_connection(("127.0.0.1", own), timeout=10).close()
+                if bouncer.poll() is None:
                     break
-                except ConnectionRefusedError:
-                    assert time.monotonic() < until
-                    assert bouncer.poll() is None
+            except ConnectionRefusedError:
+                assert time.monotonic() < until
+        try:
             yield to._replace(netloc=f"{to.username}@127.0.0.1:{own}").geturl()
         finally:
             bouncer.send_signal(signal.SIGKILL)

@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from offpath.core.job import State
-from offpath.core.options import DAY, SECOND, Policy, Retention
+from offpath.core.options import DAY, SECOND
 from offpath.core.outcome import Done
+from offpath.core.policy import Policy, Retention
 from offpath.errors import ConfigurationError, StoreUnavailable
 from offpath.stores.postgres.store import PostgresStore
 from offpath.stores.postgres.verbs import AHEAD
@@ -49,7 +50,7 @@ class Clerk:
 
     def keep_days(self, more: int) -> None:
         """As if the last migration were so long ago that there are only days for what ends until `more` days later."""
-        kept = {day(now() + length + n * DAY) for length in Retention() if length for n in range(more + 1)}
+        kept = {day(now() + length + n * DAY) for length in Retention().lengths() for n in range(more + 1)}
         for name in set(self.days()) - kept:
             self.do(f"drop table offpath_history_{name}")
 

@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,11 +19,13 @@ import pytest
 from offpath.app import places
 from offpath.core.job import State
 from offpath.core.lifecycle import started
-from offpath.core.options import DAY, SECOND, Policy, Retention
+from offpath.core.options import DAY, SECOND
 from offpath.core.outcome import Done
+from offpath.core.policy import Policy, Retention
 from offpath.errors import ConfigurationError, MissingExtraError, OffpathError, SchemaError, StoreUnavailable
 from offpath.ports import JobFilter, Verb, Want
 from offpath.stores.postgres.address import parse, qualify
+from offpath.stores.postgres.session import LOCK_MS
 from offpath.stores.postgres.store import PostgresStore
 from tests.stores.kit import HOUR, ROOT, TIMEOUT, Hand, ask, change, ended, new_job, now, perform, put, watched
 
@@ -279,10 +282,16 @@ def day(at: int) -> str:
     return time.strftime("%Y%m%d", time.gmtime(at / SECOND))
 
 
+def gone() -> str:
+    """The day on which what ends now would be forgotten; the one after it, too: it may be midnight."""
+    return "; ".join(f"drop table if exists offpath_history_{day(now() + more * DAY)}" for more in (7, 8))
+
+
 def test_days_are_made_ahead(store: PostgresStore, admin: psycopg.Connection[Any]) -> None:
-    kept = Retention()
-    wanted = {day(now() + length + more) for length in kept if length is not None for more in (0, DAY)}
-    assert wanted < set(days(admin))
+    kept = Retention().lengths()
+    moments = (now() - TIMEOUT * SECOND, now())  # midnight may have passed since it was opened
+    wanted = [{day(round(at) + length + more) for length in kept for more in (0, DAY)} for at in moments]
+    assert any(some < set(days(admin)) for some in wanted)
     assert "never" in days(admin)
 
 
@@ -302,7 +311,7 @@ def test_a_day_that_is_missing_is_made(
     assert ended(store, jobs[0].id).expires_at == changes[0].expires_at
     # and for whoever has never heard of that day, in a transaction of a verb
     put(store, new := new_job())
-    admin.execute(f"drop table offpath_history_{day(now() + 7 * DAY)}")
+    admin.execute(gone())
     store.verbs.days = frozenset()
     perform(store, store.verbs.cancel(new.job.id, "stop"))
     assert ended(store, new.job.id).state is State.CANCELED
@@ -313,11 +322,10 @@ def test_a_day_that_was_believed_to_be_there_is_made(
 ) -> None:
     put(store, *(new_job() for _ in range(3)))
     jobs = hand.claim(2)
-    gone = f"drop table offpath_history_{day(now() + 7 * DAY)}"
-    admin.execute(gone)
+    admin.execute(gone())
     assert hand.finish(*jobs) == ["applied"] * 2
     put(store, new := new_job())
-    admin.execute(gone)
+    admin.execute(gone())
     with pytest.raises(StoreUnavailable, match="try again"):
         perform(store, store.verbs.cancel(new.job.id, "stop"))
     perform(store, store.verbs.cancel(new.job.id, "stop"))
@@ -350,9 +358,12 @@ def test_a_past_day_that_somebody_reads_is_left_for_later_and_delays_nobody(
     jobs = hand.claim(1)
     with psycopg.connect(postgres_url) as reader:
         reader.execute("select count(*) from offpath_history")
-        began = time.monotonic()
-        assert perform(store, store.verbs.prune(100)) == 0
-        assert time.monotonic() - began < 1.0
+        took: list[float] = []
+        for _ in range(5):
+            began = time.monotonic()
+            assert perform(store, store.verbs.prune(100)) == 0
+            took.append(time.monotonic() - began)
+        assert min(took) < 1.0, "it does not wait for the reader"
         assert hand.finish(*jobs) == ["applied"]
         assert store.verbs.days.issuperset(past), "they are there"
     left = [day(back * DAY) in days(admin) for back in past]
@@ -381,13 +392,15 @@ async def test_a_key_in_somebodys_open_transaction_holds_up_nobody_else(
     async with await psycopg.AsyncConnection.connect(postgres_url) as tx:
         await store.enqueue_on(tx, [new_job(key="k")])
         waits = store.enqueue([new_job(key="k")])
-        began = time.monotonic()
+        took: list[float] = []
         for _ in range(20):
+            began = time.monotonic()
             others = [store.enqueue([new_job()]), store.enqueue([new_job(key=os.urandom(4).hex())])]
             for other in others:
                 [said] = await other
                 assert not said.existing
-        assert time.monotonic() - began < 2.0
+            took.append(time.monotonic() - began)
+        assert median(took) < LOCK_MS / 2000
         await tx.rollback()
     [said] = await waits
     assert not said.existing
@@ -401,11 +414,9 @@ async def test_what_is_locked_in_one_schema_delays_nobody_in_another(make: Make,
     async with await psycopg.AsyncConnection.connect(postgres_url) as tx:
         await mine.enqueue_on(tx, [new_job(key="k")])
         await tx.execute(mine.verbs.sql["partition.alone"].encode())
-        began = time.monotonic()
         [said] = await theirs.enqueue([new_job(key="k")])
         perform(theirs, theirs.verbs.make_days([now() // DAY + 99]))
-        assert not said.existing
-        assert time.monotonic() - began < 1.5
+        assert not said.existing  # what waits for these locks waits in vain: they are held until below
         waits = mine.enqueue([new_job(key="k")])
         await tx.rollback()
     [said] = await waits
@@ -473,12 +484,13 @@ def test_old_jobs_and_new_priorities_are_found_within_a_second(store: PostgresSt
     early, urgent = new_job(run_at=at - HOUR), new_job(priority=1)
     put(store, early, urgent)
     seen: list[str] = []
-    until = time.monotonic() + 1.5
-    while not {early.job.id, urgent.job.id} <= set(seen) and time.monotonic() < until:
+    began, late = time.monotonic(), 0
+    while not {early.job.id, urgent.job.id} <= set(seen):
         put(store, *(new_job(run_at=at + 60) for _ in range(2)))
+        late += time.monotonic() - began > 1.1  # this claim begins more than a second after they came
         seen += [job.id for job in hand.claim(1)]
+        assert late <= 3, "each such claim finds one of the two"
         threading.Event().wait(0.05)
-    assert {early.job.id, urgent.job.id} <= set(seen)
 
 
 # ── a fork ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -512,6 +524,6 @@ def test_a_fork_leaves_the_parents_connections_alone(postgres_url: str) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, postgres_url],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert (done.stdout.strip(), done.returncode) == ("both", 0), done.stderr

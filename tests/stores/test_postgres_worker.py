@@ -56,9 +56,9 @@ async def app(postgres_url: str) -> AsyncIterator[App]:
 async def test_a_worker_does_what_was_enqueued(app: App) -> None:
     async with app.jobs.worker():
         made = await app.count.enqueue_many([app.count.call(n, fail=n % 10 == 0) for n in range(300)])
-        assert [await job.result(timeout=30) for job in made] == [n * 2 for n in range(300)]
+        assert [await job.result(timeout=60) for job in made] == [n * 2 for n in range(300)]
         one = await app.count.enqueue(7)
-        assert await one.result(timeout=30) == 14
+        assert await one.result(timeout=60) == 14
     assert app.ran == Counter({n: 2 if n == 7 else 1 for n in range(300)})
 
 
@@ -74,9 +74,9 @@ async def test_it_goes_on_when_the_server_has_ended_every_connection(app: App, p
                 await admin.execute(KILL)
             after.append(await eventually(app, n))
         app.hold.set()
-        assert await held.result(timeout=30) == "done"
+        assert await held.result(timeout=60) == "done"
         for job in (*before, *after):
-            await job.result(timeout=30)
+            await job.result(timeout=60)
     assert app.ran == Counter(range(60)), "each once: nothing lost, nothing doubled"
     async with await psycopg.AsyncConnection.connect(postgres_url) as look:
         live = await (await look.execute("select count(*) from offpath_job")).fetchone()
@@ -102,7 +102,7 @@ async def test_a_job_in_the_callers_transaction_stands_or_falls_with_it(app: App
             await tx.rollback()
             kept = await app.count.using(tx=tx).enqueue(2)
             await tx.commit()
-        assert await kept.result(timeout=30) == 4
+        assert await kept.result(timeout=60) == 4
     assert app.ran == Counter([2])
 
 
@@ -112,4 +112,4 @@ async def test_a_job_can_be_asked_to_stop(app: App) -> None:
         await app.holding.wait()
         await app.jobs.cancel(job.id)
         with pytest.raises(JobFailed, match="canceled"):
-            await job.result(timeout=30)
+            await job.result(timeout=60)

@@ -81,6 +81,7 @@ def test_every_test_is_under_the_roof() -> None:
     assert {path.stem for path in FOLDER.glob("*.py")} == {
         "__init__",
         "fixtures",
+        "flowmodel",
         "kit",
         "model",
         "suite",

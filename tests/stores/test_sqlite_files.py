@@ -221,7 +221,7 @@ def test_callers_that_waited_together_share_one_commit(database: Path) -> None:
     other.execute("begin immediate")
     pending = [store.enqueue([watched()]) for _ in range(100)]
     other.execute("rollback")
-    assert len({answer[0].id for answer in (p.result(10) for p in pending)}) == 100
+    assert len({answer[0].id for answer in (p.result(60) for p in pending)}) == 100
     store.close()
     assert len(groups) <= 3, "the first that came, and those that came while it waited"
     other.close()
@@ -254,7 +254,7 @@ def test_a_full_database_refuses_and_recovers(store: Store) -> None:
     waiting = [store.enqueue([new_job(args=big)]) for _ in range(3)]
     for pending in waiting:
         with pytest.raises(StoreUnavailable, match="full"):
-            pending.result(10)
+            pending.result(60)
     assert live(store, kept.job.id) == kept.job
     perform(store, page_limit(1_000_000))
     put(store, new_job(args=big))

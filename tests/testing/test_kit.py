@@ -120,8 +120,12 @@ async def test_drain_says_what_does_not_end() -> None:
         await (await send.using(delay=3600).enqueue("x")).result()
 
     await forever.enqueue()
-    with pytest.raises(AssertionError, match=r"still running or ready after 0.3 s: \{'ready': 1, 'scheduled': 1\}"):
-        await drain(jobs, timeout=0.3)
+    for seconds in (0.3, 3, 30):  # held up, it may not have come as far in the first of them
+        with pytest.raises(AssertionError) as caught:
+            await drain(jobs, timeout=seconds)
+        if "scheduled" in str(caught.value):
+            break
+    assert f"still running or ready after {seconds:g} s: {{'ready': 1, 'scheduled': 1}}" in str(caught.value)
 
 
 # -- what has been enqueued --------------------------------------------------------------------------------------------

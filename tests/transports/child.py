@@ -53,11 +53,11 @@ def fork(database: str) -> None:
             transport.subscribe(lambda hint: mine.set() if hint.names == ("parent",) else None)
             transport.announce([Hint("work", ("child",))])
             os.write(go[1], b"1")
-            code = 0 if mine.wait(5) else 2
+            code = 0 if mine.wait(60) else 2
             transport.close()
         finally:
             os._exit(code)
-    say(f"parent heard {heard.wait(5)}")
+    say(f"parent heard {heard.wait(60)}")
     os.read(go[0], 1)
     transport.announce([Hint("work", ("parent",))])
     say(f"child {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")

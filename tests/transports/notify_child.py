@@ -43,7 +43,7 @@ def fork(url: str) -> None:
             heard.set()
 
     transport.subscribe(hear)
-    ready.wait(10)
+    ready.wait(60)
     go = os.pipe()
     if (child := os.fork()) == 0:
         code = 1
@@ -52,13 +52,13 @@ def fork(url: str) -> None:
             transport.subscribe(lambda hint: listening.set() if hint == CAUGHT_UP else None)
             transport.subscribe(lambda hint: mine.set() if hint.names == ("parent",) else None)
             transport.announce([Hint("work", ("child",))])
-            listening.wait(10)
+            listening.wait(60)
             os.write(go[1], b"1")
-            code = 0 if mine.wait(10) else 2
+            code = 0 if mine.wait(60) else 2
             transport.close()
         finally:
             os._exit(code)
-    say(f"parent heard {heard.wait(10)}")
+    say(f"parent heard {heard.wait(60)}")
     os.read(go[0], 1)
     transport.announce([Hint("work", ("parent",))])
     say(f"child {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
@@ -71,7 +71,7 @@ def orphan(url: str) -> None:
     transport = NotifyTransport(url)
     ready = threading.Event()
     transport.subscribe(lambda hint: ready.set())
-    ready.wait(10)
+    ready.wait(60)
     if os.fork() == 0:
         say("child")
         sys.stdin.read()

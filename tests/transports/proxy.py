@@ -27,15 +27,16 @@ class Proxy:
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._gate: socket.socket | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port: int = probe.getsockname()[1]
+        self._kept = socket.socket()  # keeps the port ours while nobody listens there
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._kept.bind(("127.0.0.1", 0))
+        self._port: int = self._kept.getsockname()[1]
         user = (parts.netloc.rpartition("@")[0] + "@").lstrip("@")
         self.url = parts._replace(netloc=f"{user}127.0.0.1:{self._port}", query="sslmode=disable").geturl()
 
     def gate(self) -> socket.socket:
         """Where clients knock, for as long as the proxy is down."""
-        return socket.create_server(("127.0.0.1", self._port))
+        return socket.create_server(("127.0.0.1", self._port), reuse_port=True)
 
     def up(self) -> "Proxy":
         self._gate = self.gate()
@@ -49,8 +50,11 @@ class Proxy:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
         self._threads.clear()
+
+    def close(self) -> None:
+        self._kept.close()
 
     def _start(self, target: Callable[..., None], *args: socket.socket) -> None:
         thread = threading.Thread(target=target, args=args, name="proxy", daemon=True)

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from offpath.app import places
-from offpath.core.options import Retention
+from offpath.core.policy import Retention
 from offpath.errors import ConfigurationError, MissingExtraError
 from offpath.ports import Hint, Transport
 from offpath.transports import line
@@ -25,8 +25,8 @@ from tests.stores.kit import Child
 from tests.transports.proxy import Proxy
 
 WORK = Hint("work", ("mail",))
-CAUGHT_UP = Hint("event")
-WAIT = 10.0
+CAUGHT_UP = Hint("queue")
+WAIT = 60.0
 CHILD = "tests.transports.notify_child"
 
 
@@ -56,6 +56,8 @@ class Ear:
 @pytest.fixture
 def make(postgres_url: str) -> Iterator[Callable[..., NotifyTransport]]:
     made: list[NotifyTransport] = []
+    before.clear()
+    before.update(threading.enumerate())
 
     def make(url: str = postgres_url, **given: Any) -> NotifyTransport:
         transport = NotifyTransport(url, **given)
@@ -79,6 +81,7 @@ def proxy(postgres_url: str, make: Make) -> Iterator[Proxy]:
     proxy = Proxy(postgres_url)
     yield proxy.up()
     proxy.down()
+    proxy.close()
 
 
 @pytest.fixture
@@ -102,11 +105,16 @@ def signals() -> Iterator[Ear]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line, "QUIET", 0.2)
-    monkeypatch.setattr(line, "PATIENCE", 0.3)
+    monkeypatch.setattr(line, "PATIENCE", 0.5)
+
+
+before: set[threading.Thread] = set()
 
 
 def threads() -> int:
-    return sum(thread.name == "offpath-hints" for thread in threading.enumerate())
+    """Not counting what an earlier test of this process may have left."""
+    mine = (thread for thread in threading.enumerate() if thread not in before)
+    return sum(thread.name == "offpath-hints" for thread in mine)
 
 
 def listening(transport: NotifyTransport) -> Ear:
@@ -124,7 +132,9 @@ def sql(url: str, text: str, *params: object) -> list[tuple[Any, ...]]:
 
 
 def sessions(url: str) -> list[int]:
-    return [pid for (pid,) in sql(url, "select pid from pg_stat_activity where application_name = 'offpath hints'")]
+    """In this test's database: the server has other tests' as well."""
+    ours = "application_name = 'offpath hints' and datname = current_database()"
+    return [pid for (pid,) in sql(url, f"select pid from pg_stat_activity where {ours}")]
 
 
 def end_of(url: str, pid: int) -> bool:
@@ -197,14 +207,18 @@ def test_a_listener_may_close_the_transport_and_another_may_announce(make: Make)
     answers.wait(Hint("event", ("answer",)))
 
 
-def test_a_slow_listener_does_not_make_the_line_look_deaf(make: Make, impatient: None, signals: Ear) -> None:
+def test_a_slow_listener_does_not_make_the_line_look_deaf(
+    make: Make, monkeypatch: pytest.MonkeyPatch, signals: Ear
+) -> None:
+    monkeypatch.setattr(line, "QUIET", 0.2)
+    monkeypatch.setattr(line, "PATIENCE", 2.0)  # the server itself answers within that, whatever else it does
     here, there = make(), make()
     ear = listening(here)
     slow = threading.Event()
 
     def sleepy(hint: Hint) -> None:
         if hint == WORK:
-            slow.wait(1.0)  # longer than a test may take
+            slow.wait(2.5)  # longer than a test may take
 
     here.subscribe(sleepy)
     there.announce([WORK])
@@ -254,7 +268,7 @@ def test_closing_does_not_wait_for_a_server_that_does_not_answer(make: Make, ann
         accepted, _ = hole.accept()
         closer = threading.Thread(target=transport.close)
         closer.start()
-        closer.join(3.0)
+        closer.join(line.CONNECT * 0.8)
         assert not closer.is_alive()
         assert threads() == 0
         accepted.close()
@@ -275,7 +289,7 @@ def test_across_processes(make: Make, postgres_url: str) -> None:
     here = make()
     ear = listening(here)
     listener, sender = Child(CHILD, "listen", postgres_url), Child(CHILD, "announce", postgres_url)
-    assert [listener.hear() for _ in range(3)] == ["work ", "cancel ", "event "]
+    assert [listener.hear() for _ in range(4)] == ["work ", "cancel ", "event ", "queue "]
     sender.tell("mail")
     ear.wait(WORK)
     assert listener.hear() == "work mail"
@@ -325,7 +339,7 @@ def test_noise_is_ignored(make: Make, postgres_url: str) -> None:
         sql(postgres_url, "select pg_notify('offpath_public', %s)", noise)
     make().announce([WORK])
     ear.wait(WORK)
-    assert ear.heard == [Hint("work"), Hint("cancel"), Hint("event"), WORK]
+    assert ear.heard == [Hint("work"), Hint("cancel"), Hint("event"), Hint("queue"), WORK]
 
 
 def test_who_only_sends_does_not_listen_until_somebody_subscribes(
@@ -348,13 +362,26 @@ def test_who_hears_others_does_not_test_the_line(make: Make, proxy: Proxy, impat
     """Each test wakes every session of the database that listens: a quiet fleet shares one."""
     here, there = make(proxy.url), make()
     ear = listening(here)
-    until = time.monotonic() + 5 * line.QUIET
     count = 0
-    while time.monotonic() < until:
+
+    def hear() -> float:
+        """Something of another; when it was heard."""
+        nonlocal count
+        count += 1
         there.announce([Hint("work", (str(count),))])
         ear.wait(Hint("work", (str(count),)))
-        count += 1
-    assert proxy.said.count(b"notify ") == 1, "the one of the beginning"
+        return time.monotonic()
+
+    while b"notify " not in proxy.said:  # the test of the beginning
+        hear()
+    longest = line.QUIET
+    while longest > line.QUIET / 2:  # a machine that holds us up for so long proves nothing
+        last, longest = hear(), 0.0
+        tests, until = proxy.said.count(b"notify "), last + 5 * line.QUIET
+        while last < until:
+            heard = hear()
+            longest, last = max(longest, heard - last), heard
+    assert proxy.said.count(b"notify ") == tests
 
 
 # ── many hints, long hints ───────────────────────────────────────────────────────────────────────────────────────────
@@ -371,6 +398,7 @@ def test_a_storm_costs_few_notifications_and_loses_no_name(make: Make, postgres_
             for n in range(1250):
                 here.announce([Hint("work", (f"queue {n % 100}",)), Hint("event", (f"{thread}-{n}",))])
 
+        begun = time.monotonic()
         stormers = [threading.Thread(target=storm, args=(n,)) for n in range(8)]
         for thread in stormers:
             thread.start()
@@ -378,6 +406,7 @@ def test_a_storm_costs_few_notifications_and_loses_no_name(make: Make, postgres_
             thread.join()
         here.announce([Hint("cancel", ("the end",))])
         ear.wait_for(lambda: "the end" in ear.names())
+        took = time.monotonic() - begun
         sent = 0
         for notification in counter.notifies(timeout=WAIT):
             sent += 1
@@ -386,7 +415,8 @@ def test_a_storm_costs_few_notifications_and_loses_no_name(make: Make, postgres_
     assert {f"queue {n}" for n in range(100)} <= ear.names()
     all_of_them = ear.heard.count(Hint("event")) > 1  # the first was on the way to listening
     assert all_of_them or {f"{thread}-{n}" for thread in range(8) for n in range(1250)} <= ear.names()
-    assert sent < 1000, "for 20,000 hints"
+    # One each 2 ms, some of them early; all the names together are too long for some sixty more.
+    assert sent < min(10_000, took / line.GAP + 200), "for 20,000 hints"
 
 
 def test_a_lasting_storm_is_bounded_in_time(make: Make) -> None:
@@ -403,14 +433,14 @@ def test_many_ids_arrive_in_several_notifications(make: Make) -> None:
     ids = [f"0197{n:032x}" for n in range(600)]
     make().announce([WORK, Hint("event", tuple(ids))])
     ear.wait_for(lambda: {*ids, "mail"} <= ear.names())
-    assert Hint("event") not in ear.heard[3:]
+    assert Hint("event") not in ear.heard[4:]
 
 
 @pytest.mark.parametrize("ids", [[f"{n:036x}" for n in range(3000)], ["x" * 9000]])
 def test_more_than_that_are_all_of_them(make: Make, ids: list[str]) -> None:
     ear = listening(make())
     make().announce([Hint("event", tuple(ids))])
-    ear.wait(CAUGHT_UP, times=2)
+    ear.wait(Hint("event"), times=2)
     assert not ear.names()
 
 
@@ -484,8 +514,8 @@ def test_the_url_says_how_long_a_connection_may_take(make: Make, signals: Ear) -
         began = time.monotonic()
         transport.open()
         signals.wait(("transport.failed", "no answer in time"))
+        assert time.monotonic() - began < line.CONNECT, "which is what it would take otherwise"
         transport.close()
-        assert time.monotonic() - began < 5.0
 
 
 # ── what can go wrong on the way ─────────────────────────────────────────────────────────────────────────────────────

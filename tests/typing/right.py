@@ -1,16 +1,18 @@
 """What users write, under mypy --strict and pyright. `test_typing.py` wants no complaint about this file."""
 
+from asyncio import gather
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any, assert_type
 
 from fastapi import Depends, FastAPI
 
-from offpath import AttemptInfo, Backoff, Call, Context, Job, JobInfo, Offpath, Queue, Retry, provided
+from offpath import Backoff, Call, Context, Job, Offpath, Queue, Retry, Schedule, provided
 from offpath.client import AsyncClient, AsyncRemoteOperation, Client, Event, Progress, RemoteOperation
-from offpath.testing import assert_enqueued, drain, enqueued, isolated, run_inline
+from offpath.tasks import AttemptInfo, Failure, Flow, FlowInfo, JobInfo, all_of, any_of
+from offpath.testing import assert_enqueued, crash_everywhere, drain, enqueued, isolated, moved_clock, run_inline
 
 jobs = Offpath("sqlite:///app.db", queues=[Queue("mail", priority=1, weight=6)], lease=10, retention=timedelta(days=1))
 
@@ -60,7 +62,34 @@ def resize(image: str, width: int = 100) -> str:
 async def render(ctx: Context, period: str) -> Report:
     written: bool = await ctx.progress(1, of=3, unit="pages", message="rendering")
     ctx.progress(2)  # need not be awaited
-    return Report(ctx.job + str(written))
+    told: bool = await ctx.events.emit("rendered", {"page": written})
+    ctx.events.emit("done")
+    return Report(ctx.job + str(told))
+
+
+async def pay(order: int, cents: int = 1) -> Report:
+    return Report(str(order))
+
+
+def post(to: str) -> int:
+    return len(to)
+
+
+@jobs.task
+async def in_steps(ctx: Context, order: int) -> None:
+    assert_type(await ctx.step("pay", pay, order, cents=2), Report)
+    assert_type(await ctx.step("pay again", pay, order, version=2), Report)
+    assert_type(await ctx.step("post", post, "a"), int)
+    assert_type(await ctx.step("post again", post, "a", version=2), int)
+    assert_type(await ctx.step("mail", send_email, to="a", template="b"), None)
+    assert_type(await ctx.step("now", lambda: 3), int)
+    assert_type(await ctx.step("later", lambda: pay(order)), Report)
+
+
+@jobs.task
+def in_plain_steps(ctx: Context[Deps], order: int) -> int:
+    assert_type(ctx.step("pay", pay, order).result(), Report)
+    return ctx.step("post", post, to="a").result()
 
 
 @jobs.task(timeout=None, delivery="at_most_once")
@@ -133,6 +162,13 @@ async def testing() -> None:
     assert_type(assert_enqueued(jobs, send_email, to="a").args, dict[str, Any])
     assert_type(await drain(jobs), dict[str, int])
     enqueued(jobs, render)
+    with moved_clock(jobs) as clock:
+        assert_type(clock.advance(timedelta(days=1)), datetime)
+    async for crash in crash_everywhere(jobs):
+        assert_type(await crash.drain(), dict[str, int])
+        assert_type(crash.point, str)
+    for crash in crash_everywhere(jobs):
+        crash.drain_sync()
 
 
 def following(client: Client) -> None:
@@ -157,3 +193,112 @@ async def following_too() -> None:
             assert_type(event, Event)
         async for one in client.operations():
             assert_type(await one.cancel(), AsyncRemoteOperation[Any])
+
+
+@jobs.batch(size=100, wait=0.5, queue="mail", retry=Retry(max_attempts=5))
+async def index(docs: list[Report]) -> None: ...
+
+
+@jobs.batch()
+def measure(ctx: Context, images: list[str], pool: Pool = provided()) -> list[int | Exception]:
+    assert_type(pool, Pool)
+    return [ValueError(image) if ctx.each[n].canceled else len(image) for n, image in enumerate(images)]
+
+
+@jobs.batch(wait=timedelta(seconds=1))
+async def translate(texts: list[str]) -> list[str]:
+    return texts
+
+
+@jobs.batch()
+async def fetch(urls: list[str]) -> list[str | BaseException]:
+    return await gather(*(translated(url) for url in urls), return_exceptions=True)
+
+
+async def translated(text: str) -> str:
+    return text
+
+
+async def batches() -> None:
+    assert_type(await fetch.enqueue("a"), Job[str])
+    indexed = await index.using(key="report:1", latest=True).enqueue(Report(""))
+    assert_type(indexed, Job[None])
+    assert_type(await measure.enqueue("a.png"), Job[int])
+    assert_type(translate.enqueue_sync("Hallo"), Job[str])
+    made = await translate.enqueue_many([translate.call("Hallo"), translate.call("Welt")])
+    assert_type(made, list[Job[str]])
+    await index([Report("")])
+    await translate(["Hallo"])
+    measure(["a.png"])
+    await send_email.using(key="user:42", debounce=5, max_wait=timedelta(minutes=1)).enqueue(to="", template="")
+    send_email.using(key="user:42", throttle=60).enqueue_sync(to="", template="")
+
+
+@jobs.schedule(
+    "clean", Schedule.cron("0 8 * * *", zone="Europe/Berlin", overlap="queue", catch_up=5, late=timedelta(hours=1))
+)
+@jobs.task
+async def clean(ctx: Context) -> datetime | None:
+    return ctx.tick
+
+
+@jobs.every(seconds=60, queue="mail")
+async def sync() -> int:
+    return 5
+
+
+jobs.schedule("mail", Schedule.at(time(8), time(20), zone="UTC", jitter=5), send_email.call("a", template="b"))
+
+
+async def scheduling() -> None:
+    assert_type(await clean.enqueue(), Job[datetime | None])
+    assert_type(await sync(), int)
+    info = await jobs.schedules.put("x", Schedule.every(timedelta(minutes=5), at_once=True), resize.call("y"))
+    assert_type(info.next_at, datetime | None)
+    assert_type(await jobs.schedules.explain("x", n=3), list[datetime])
+    assert_type(jobs.schedules.pause("x").result().paused, bool)
+    assert_type(await jobs.schedules.run_now("x"), Job[Any])
+    for one in await jobs.schedules.list():
+        assert_type(one.schedule, Schedule)
+
+
+@jobs.task
+async def publish(ctx: Context, report: Report, to: str = "") -> int:
+    return 1
+
+
+@jobs.task
+def names() -> list[str]:
+    return []
+
+
+@jobs.task
+def joined(images: list[str]) -> int:
+    return 1
+
+
+@jobs.task
+def told(failure: Failure, tag: str) -> None: ...
+
+
+@jobs.task
+def either(n: int | Failure) -> str:
+    return ""
+
+
+async def flows() -> None:
+    assert_type(render.call("x").then(publish), Flow[int])
+    assert_type(render.call("x").then(publish, to="a"), Flow[int])
+    assert_type(resize.call("x").then(resize, width=3), Flow[str])
+    assert_type(resize.call("x").then(render.call("y")), Flow[Report])
+    assert_type(all_of(resize.call("a"), resize.call("b")).then(joined), Flow[int])
+    assert_type(all_of(resize.call(i) for i in "abc"), Flow[list[str]])
+    assert_type(any_of(resize.call("a"), resize.call("b")), Flow[str])
+    assert_type(names.call().then_each(resize, width=1).then(joined), Flow[int])
+    assert_type(names.call().then_each(resize).catch(told, tag="a"), Flow[list[str]])
+    assert_type(joined.call([]).settled().then(either), Flow[str])
+    assert_type(resize.call("a").then(resize).giving(render.call("a")), Flow[Report])
+    assert_type(await resize.call("x").then(resize).enqueue(), Job[str])
+    assert_type(resize.call("x").then(resize).using(key="a", deadline=3).enqueue_sync(), Job[str])
+    assert_type(resize.call("x").then(render.using(queue="low")), Flow[Report])
+    assert_type(await jobs.flow("x"), FlowInfo)

@@ -48,7 +48,7 @@ def pyright(path: Path) -> dict[int, str]:
 
 def run(command: list[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=folder, env={**os.environ, **more}, capture_output=True, text=True, check=False, timeout=110
+        command, cwd=folder, env={**os.environ, **more}, capture_output=True, text=True, check=False, timeout=270
     )
 
 

@@ -60,7 +60,7 @@ class Inbox:
 
     async def got(self, count: int, path: str | None = None) -> list[Letter]:
         """The first `count` letters (to this path), once they are there."""
-        async with asyncio.timeout(15), self._news:
+        async with asyncio.timeout(60), self._news:
             await self._news.wait_for(lambda: len(self.at(path)) >= count)
         return self.at(path)[:count]
 
@@ -186,13 +186,13 @@ class House:
         return work.delivery.state
 
     async def reached(self, delivery: str, state: DeliveryState) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while await self.state(delivery) is not state:  # noqa: ASYNC110 (a row of the database tells nobody)
                 await asyncio.sleep(0.005)
 
     async def drain(self, queues: Sequence[str] | None = None) -> None:
         """A worker that ends when nothing is ready or running."""
-        await asyncio.wait_for(self.jobs.make_worker(queues, until_empty=True).run(), 20)
+        await asyncio.wait_for(self.jobs.make_worker(queues, until_empty=True).run(), 100)
 
 
 def file_url(folder: Path) -> str:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from offpath.core.deliveries import again, derived, job
 from offpath.core.ids import is_id
 from offpath.core.job import State
-from offpath.core.options import DAY, SECOND, CallOptions, callback_of, overrides
+from offpath.core.options import DAY, SECOND, CallOptions
+from offpath.core.policy import callback_of, overrides
 from offpath.ports.webhooks import DeliveryRow, DeliveryState, EndpointRow
 from offpath.webhooks.deliveries import Terms, settle
 from offpath.webhooks.lines import Lines

@@ -175,7 +175,7 @@ async def test_whk_13_the_schedule_survives_a_restart(build: Build, url: str, in
         work = await other.jobs.store.read(other.jobs.store.verbs.work(letter.id))
         assert work is not None
         assert work.delivery.next_at is not None
-        assert 590 * SECOND < work.delivery.next_at - other.jobs.store.now() <= 600 * SECOND
+        assert 500 * SECOND < work.delivery.next_at - other.jobs.store.now() <= 600 * SECOND
         await other.drain()
         assert len(inbox.letters) == 1
         await change(other, "update offpath_job set run_at = 0")  # woken too early, by whatever: it is not time yet
@@ -198,7 +198,7 @@ async def test_whk_17_after_the_last_attempt_its_job_has_failed(build: Build, in
         await house.reached(delivery, DeliveryState.FAILED)
         job = await house.jobs.get(delivery)
         with pytest.raises(JobFailed, match="not delivered after 2 attempts: 503"):
-            await job.result(10)
+            await job.result(60)
         inbox.say = lambda letter: 204
         for body in ({"since": "2020-01-01T00:00:00Z"}, {"delivery": delivery}):
             again = await alice.post(f"{API}/{made['id']}/resend", json=body)
@@ -325,7 +325,7 @@ async def test_whk_11_retry_after_slows_the_whole_endpoint(build: Build, inbox: 
         assert len(inbox.at("/fast")) == 2
         waiting = [job for job in await jobs_of(house) if job.state is State.SCHEDULED]
         assert len(waiting) == 2
-        assert all(590 * SECOND < job.run_at - house.jobs.store.now() <= 600 * SECOND for job in waiting)
+        assert all(500 * SECOND < job.run_at - house.jobs.store.now() <= 600 * SECOND for job in waiting)
 
 
 async def test_whk_12_too_much_at_once_narrows_the_line_and_success_widens_it(build: Build, inbox: Inbox) -> None:
@@ -352,7 +352,7 @@ async def test_whk_12_too_much_at_once_narrows_the_line_and_success_widens_it(bu
 async def test_whk_19_a_tarpit_among_ten_delays_nobody(build: Build, inbox: Inbox) -> None:
     """All of the others' webhooks arrive while not one of the tarpit's has been answered, though its came first and
     there are more of them than the worker has places."""
-    house = build(sender=sender(timeout=30))
+    house = build(sender=sender(timeout=60))
     never = asyncio.Event()
     inbox.say = lambda letter: never if letter.path == "/tarpit" else 204
     async with house.client() as alice, house.client("bob") as bob, house.jobs:
@@ -440,7 +440,7 @@ async def test_whk_20_killed_in_the_middle_of_a_delivery_it_is_made_again_under_
             await inbox.got(1)
         finally:
             worker.kill()
-            worker.wait(20)
+            worker.wait(60)
         assert await house.attempts(alice, made["id"]) == []
         inbox.say = lambda letter: 204
         async with house.jobs.worker():

@@ -185,7 +185,7 @@ async def test_sec_07_endpoints_are_capped_per_caller(build: Build) -> None:
 async def test_whk_18_lists_are_paged_by_cursors_of_their_own(build: Build) -> None:
     house = build()
     async with house.client() as alice, house.client("bob") as bob:
-        ids = [(await house.endpoint(alice, HOOK))["id"] for _ in range(5)][::-1]
+        ids = sorted([(await house.endpoint(alice, HOOK))["id"] for _ in range(5)], reverse=True)  # the newest first
         page = (await alice.get(API, params={"limit": 2})).json()
         found = [one["id"] for one in page["items"]]
         while cursor := page.get("next_cursor"):

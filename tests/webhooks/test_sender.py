@@ -20,7 +20,7 @@ from offpath.webhooks.headers import FIXED
 from offpath.webhooks.policy import next_attempt
 from offpath.webhooks.sender import MOST_READ, Sender, _Line
 from offpath.webhooks.signing import new_secret, signatures
-from tests.webhooks.wire import OK, free_port, leads_to, server
+from tests.webhooks.wire import OK, leads_to, server
 
 LOCAL = Policy.development()
 BODY = '{"type":"a","timestamp":"t","data":{"é":1.0,  "b":[]}}'.encode()
@@ -110,7 +110,7 @@ async def drip_continue(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 @pytest.mark.parametrize("answer", [drip_headers, drip_body, drip_continue])
 async def test_whk_14_a_tarpit_is_left_at_the_deadline(answer: Any) -> None:
     async with server(answer) as receiver:
-        sent = await Sender(LOCAL, timeout=0.8 if answer is drip_body else 0.2).send(receiver.url, OURS, BODY)
+        sent = await Sender(LOCAL, timeout=2.0 if answer is drip_body else 0.5).send(receiver.url, OURS, BODY)
         assert (sent.error or "").startswith("timeout: ")
         assert sent.status == (500 if answer is drip_body else None)
         await receiver.gone.wait()  # the line is closed, too
@@ -146,14 +146,20 @@ async def test_whk_14_one_deadline_for_all_of_them_together() -> None:
 
     async def slow(host: str, port: int) -> Sequence[str]:
         begun.append(host)
-        await asyncio.sleep(0.05)  # it belongs to what is timed
+        await asyncio.sleep(0.3)  # it belongs to what is timed
         return ["127.0.0.1"]
 
+    latencies: list[float] = []
     async with server(drip_headers) as receiver:
-        sender = Sender(LOCAL, timeout=0.2, resolver=slow)
-        sent = await sender.send(f"http://example.com:{receiver.port}/", OURS, BODY)
-    assert ((sent.error or "")[:8], begun) == ("timeout:", ["example.com"])
-    assert sent.latency < 2 * 0.2 + 1  # never the sum of a deadline for each
+        sender = Sender(LOCAL, timeout=0.4, resolver=slow)
+        while len(latencies) < 20:  # a machine that was held up is asked again
+            begun.clear()
+            sent = await sender.send(f"http://example.com:{receiver.port}/", OURS, BODY)
+            assert ((sent.error or "")[:8], begun) == ("timeout:", ["example.com"])
+            latencies.append(sent.latency)
+            if sent.latency < 0.6:
+                break
+    assert latencies[-1] < 0.6, f"never the sum of a deadline for each: {latencies}"
 
 
 @pytest.mark.parametrize("bad", [0, -1, 61, float("nan"), "15", None, True])
@@ -280,7 +286,9 @@ async def unknown(host: str, port: int) -> Sequence[str]:
 
 
 async def test_whk_09_nobody_there() -> None:
-    sent = await Sender(LOCAL).send(f"http://127.0.0.1:{free_port()}/", OURS, BODY)
+    with socket.socket() as deaf:  # has the port, and does not listen
+        deaf.bind(("127.0.0.1", 0))
+        sent = await Sender(LOCAL).send(f"http://127.0.0.1:{deaf.getsockname()[1]}/", OURS, BODY)
     assert (sent.status, sent.error) == (None, "connect: nobody listens there")
     for resolver in (leads_to(), unknown):
         sent = await Sender(LOCAL, resolver=resolver).send("http://example.com/", OURS, BODY)
@@ -291,7 +299,7 @@ async def test_whk_09_nobody_there() -> None:
 
 async def test_whk_24_the_next_address_is_tried_when_one_does_not_answer(unheard: int) -> None:
     async with server(OK, host="127.0.0.2", port=unheard) as receiver:
-        sender = Sender(LOCAL, timeout=0.6, resolver=leads_to("127.0.0.3", "127.0.0.1", "127.0.0.2"))
+        sender = Sender(LOCAL, timeout=2.4, resolver=leads_to("127.0.0.3", "127.0.0.1", "127.0.0.2"))
         sent = await sender.send(f"http://example.com:{unheard}/", OURS, BODY)
         assert (sent.status, receiver.requests[0]["host"]) == (204, f"example.com:{unheard}")
 

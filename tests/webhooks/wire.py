@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -108,12 +107,6 @@ def leads_to(*answers: str) -> Callable[[str, int], Awaitable[Sequence[str]]]:
         return answers
 
     return resolver
-
-
-def free_port() -> int:
-    """A port on which nobody listens at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def certificate(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:

@@ -14,6 +14,7 @@ from .client import OFFPATH, offpath
 from .teller import WITHIN, Teller
 
 ROWS = 60  # of the report whose worker is killed
+BY_THE_CLOCK = ("daily_report", "remind", "sync_items")  # jobs that no request of ours asked for now
 
 
 class Story(Teller):
@@ -187,6 +188,8 @@ class Story(Teller):
         self.terminal.title("The books, checked")
         ends = [(await self.client.operation(url))["status"] for url in self.operations]
         jobs = await offpath(self.database, "jobs", "list", "--limit", "1000")
+        clocked = [job for job in jobs if job["task"] in BY_THE_CLOCK]
+        jobs = [job for job in jobs if job["task"] not in BY_THE_CLOCK]
         states = Counter(job["state"] for job in jobs)
         ended = sum(states[state] for state in ("succeeded", "failed", "canceled"))
         lost = sum(end not in ("succeeded", "failed", "canceled") for end in ends) + len(jobs) - ended
@@ -195,6 +198,8 @@ class Story(Teller):
         emails = len(self.received.letters)
         width = 26
         say(f"{'jobs':{width}}{len(jobs)}: {', '.join(f'{n} {state}' for state, n in sorted(states.items()))}")
+        reminders = sum(job["task"] == "remind" and job["state"] == "scheduled" for job in clocked)
+        say(f"{'by the clock':{width}}{len(clocked)}: the data sync, and {reminders} reminder for tomorrow")
         say(f"{'operations (202)':{width}}{len(ends)}, each one ended")
         say(f"{'lost':{width}}{lost}")
         say(f"{'e-mails received':{width}}{emails} of {self.emails}")
@@ -206,4 +211,5 @@ class Story(Teller):
         check(self.received.duplicates == 0, "and none of them twice")
         tasks = Counter(job["task"] for job in jobs)
         check(tasks["send_push"] == self.pushes, "no job followed from the change that changed nothing")
+        check(reminders == 1, "a day after her sign-up dora will be reminded")
         check(states["failed"] == 2, "two dead letters, kept as they ended")

@@ -1,23 +1,34 @@
 """Reading and changing users: the same change awaited, watched as an operation, or followed by jobs."""
 
 import logging
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from offpath.integrations.fastapi import Accepted, Operation, Preconditions, stored_as_sent, strong
+from offpath.tasks import all_of
 
 from .. import decisions, users
 from ..auth import CurrentUser
 from ..database import get_reading, get_session
-from ..models import User
+from ..models import SyncItem, User
 from ..operations import Accept, OneSession, operations
 from ..preconditions import Asked
 from ..problems import documented
+from ..schedules import remind
 from ..schemas import UserOut, UserPatch, UserPatched, UserPost, UserPut
 from ..settings import settings
-from ..tasks import send_email, send_push, update_user
+from ..tasks import (
+    notify_user,
+    refresh_cache,
+    send_email,
+    send_push,
+    trigger_downstream,
+    update_failed,
+    update_user,
+)
 
 log = logging.getLogger("accounts")
 router = APIRouter(tags=["users"], responses=documented(400, 401, 422, 500))
@@ -67,7 +78,8 @@ async def replace_user(
     request: Request,
     response: Response,
 ) -> UserOut | Accepted[UserOut]:
-    """Awaited: answers when the user has been told. With `Prefer: respond-async` the same is done by a job; with
+    """Awaited: answers when the user has been told. With `Prefer: respond-async` the same is done by a flow: update,
+    then notification, then cache refresh and downstream trigger together, and `update_failed` if any link fails; with
     `wait=N` too, and the answer is the user when that is ready in time."""
     if accept.prefers_async:
         async with session.begin():
@@ -75,7 +87,9 @@ async def replace_user(
             if user is None:
                 raise NOT_FOUND
             when.check(strong(user.version))
-            return await accept.using(tx=session)(update_user, user_id=id, wanted=body, if_match=when.if_match)
+            told = update_user.call(id, body, when.if_match).then(notify_user)
+            both = all_of(told.then(refresh_cache), told.then(trigger_downstream))
+            return await accept.using(tx=session)(both.catch(update_failed, id).giving(told))
 
     async with session.begin():
         user = await users.visible(session, viewer, id)
@@ -120,11 +134,14 @@ async def update_profile(
 
 @once.post("/api/users", status_code=201)
 async def create_user(body: UserPost, viewer: CurrentUser, session: OneSession, response: Response) -> UserOut:
-    """The welcome e-mail is fire and forget: durable, not hurried, and nobody asks how it went."""
+    """The welcome e-mail is fire and forget: durable, not hurried, and nobody asks how it went. A day later comes a
+    reminder, if something is missing then."""
     user = User(tenant=viewer.tenant, **body.model_dump(by_alias=False))
     session.add(user)
     await session.flush()
     await send_email.using(tx=session, queue="low").enqueue(decisions.welcome(users.profile(user)))
+    await remind.using(tx=session, delay=timedelta(hours=24)).enqueue(user.id)
+    session.add(SyncItem(user_id=user.id))
     answer = UserOut.model_validate(user)
     response.headers["ETag"] = answer.etag
     if decisions.may_see(viewer.id, user.id, admin=viewer.admin):  # no link to what the reader would find missing

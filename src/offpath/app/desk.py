@@ -9,18 +9,24 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..core import call as core
+from ..core import flow as graphs
 from ..core import lifecycle
 from ..core.ids import at_moment, is_id, random_part
-from ..core.options import Queue, TaskOptions
+from ..core.keys import rule_of
+from ..core.limits import Limit
+from ..core.options import CallOptions, Queue, TaskOptions
 from ..errors import ConfigurationError
 from ..ports import Enqueued, Found, Hint, NewJob, NewOperation, Pending, Store, Transport
+from ..ports.flows import NewFlow
 from ..settings import Settings
-from ..tasks import AsyncTask, Job, Ready, Registry, SyncTask, Task
+from ..tasks import AsyncTask, Flow, Job, Ready, Registry, SyncTask, Task
 from ..tracing import started
 from . import places
+
+R = TypeVar("R")
 
 
 class Instead(Protocol):
@@ -28,6 +34,8 @@ class Instead(Protocol):
 
     async def submit(self, calls: Sequence[core.Call], tx: object | None = None) -> list[Job[Any]]: ...
     def submit_sync(self, calls: Sequence[core.Call], tx: object | None = None) -> list[Job[Any]]: ...
+    async def submit_flow(self, flow: Flow[R], options: CallOptions, tx: object | None) -> Job[R]: ...
+    def submit_flow_sync(self, flow: Flow[R], options: CallOptions, tx: object | None) -> Job[R]: ...
     def all_found(self) -> list[Found]:
         """What it has taken so far, in order."""
         ...
@@ -36,10 +44,10 @@ class Instead(Protocol):
 class Counter:
     """See `tasks.Desk`. `instead`, when set, is given every call, those with a transaction too."""
 
-    def __init__(self, settings: Settings, queues: Iterable[Queue]) -> None:
+    def __init__(self, settings: Settings, queues: Iterable[Queue], limits: Iterable[Limit] = ()) -> None:
         self.settings = settings
-        self.registry = Registry(queues, settings.kept())
-        self.instead: Instead | None = None
+        self.registry = Registry(queues, settings.kept(), limits)
+        self.instead: Instead | None = importing
         self._parts: places.Parts | None = None
         self._guard = threading.Lock()
         _all.add(self)
@@ -57,7 +65,7 @@ class Counter:
     def _make(self) -> places.Parts:
         with self._guard:
             if self._parts is None:
-                self._parts = places.make(self.settings.url, self.registry.retention, self.settings.schema)
+                self._parts = places.make(self.settings.url, self.registry.terms, self.settings.schema)
             return self._parts
 
     def use(self, url: str) -> None:
@@ -92,7 +100,7 @@ class Counter:
         version: int,
         names: Mapping[str, Any],
     ) -> Task[..., Any]:
-        kind: type[Task[..., Any]] = AsyncTask if _is_async(function) else SyncTask
+        kind: type[Task[..., Any]] = AsyncTask if is_async(function) else SyncTask
         task = kind(
             function,
             desk=self,
@@ -114,7 +122,9 @@ class Counter:
             now = self.store.now()
         queue = self.registry.queues.get(call.using.queue or call.options.queue)
         job, event = lifecycle.new(call, queue, now, fresh_id(now))
-        return NewJob(started(job), event, operation)
+        if self.registry.limits.any:
+            job = job._replace(lane=self.registry.lane(job.task, job.queue, job.args))
+        return NewJob(started(job), event, operation, None if job.key is None else rule_of(call.using))
 
     def _new_jobs(self, calls: Sequence[core.Call]) -> list[NewJob]:
         """One microsecond apart, so that jobs of one batch keep their order in their queue."""
@@ -150,6 +160,63 @@ class Counter:
     def _jobs(self, calls: Sequence[core.Call], done: Sequence[Enqueued]) -> list[Job[Any]]:
         return [Job(self, one.id, call.task, one.existing) for call, one in zip(calls, done, strict=True)]
 
+    # -- flows → jobs -------------------------------------------------------------------------------------------------
+
+    def new_flow(
+        self, flow: Flow[Any], using: CallOptions, operation: NewOperation | None = None, tenant: str = ""
+    ) -> NewFlow:
+        """Its rows; `operation` for one that is watched. ConfigurationError for what can be no flow."""
+        graph = flow.graph()
+        now = self.store.now()
+        first = graph.parts[0].call
+        own = TaskOptions(queue=first.using.queue or first.options.queue)  # for those who list: it is never run
+        call = core.Call(graphs.TASK, 1, "{}", own, using, operation is not None, tenant)
+        whole = self.new_job(call, operation, now=now)
+        calls = [part.call._replace(tenant=tenant) for part in graph.parts]
+        if self.registry.limits.any:
+            for part in graph.parts:
+                self._limitable(part)
+        parts = [self.new_job(call, now=now + n) for n, call in enumerate(calls, 1)]
+        row, jobs, edges = graphs.rows(graph, whole.job, [new.job for new in parts])
+        return NewFlow(
+            whole._replace(job=row),
+            [new._replace(job=job) for new, job in zip(parts, jobs, strict=True)],
+            edges,
+        )
+
+    def _limitable(self, part: graphs.Part) -> None:
+        """ConfigurationError when it is limited by what an earlier link will only hand it: its line is chosen now."""
+        task = self.registry.get(part.call.task)
+        if task is None or part.takes is None:
+            return
+        queue = part.call.using.queue or part.call.options.queue
+        if part.takes in self.registry.limits.keyed(task, queue):
+            raise ConfigurationError(
+                f"{task.name} is limited per {part.takes!r}, which an earlier link of the flow hands it: limit it per "
+                "a parameter that is known when the flow is enqueued"
+            )
+
+    async def submit_flow(self, flow: Flow[R], options: CallOptions, tx: object | None) -> Job[R]:
+        if self.instead is not None:
+            return await self.instead.submit_flow(flow, options, tx)
+        new = self.new_flow(flow, options)
+        if tx is None:
+            said = await self.store.perform(lambda: self.store.verbs.enqueue_flow(new))
+        else:
+            answer: Any = self.store.read_on(tx, self.store.verbs.enqueue_flow(new))
+            said = await answer if inspect.isawaitable(answer) else answer
+        return Job(self, said.id, graphs.TASK, said.existing, flow.read)
+
+    def submit_flow_sync(self, flow: Flow[R], options: CallOptions, tx: object | None) -> Job[R]:
+        if self.instead is not None:
+            return self.instead.submit_flow_sync(flow, options, tx)
+        new = self.new_flow(flow, options)
+        if tx is None:
+            said = self.store.perform(lambda: self.store.verbs.enqueue_flow(new)).result()
+        else:
+            said = at_once(self.store.read_on(tx, self.store.verbs.enqueue_flow(new)), tx)
+        return Job(self, said.id, graphs.TASK, said.existing, flow.read)
+
     # -- jobs that are there ------------------------------------------------------------------------------------------
 
     def find(self, id: str) -> Pending[Found | None]:
@@ -158,9 +225,12 @@ class Counter:
     def stop(self, id: str, reason: str) -> Pending[Found | None]:
         return self.store.perform(lambda: self.store.verbs.cancel(id, reason)) if is_id(id) else Ready(None)
 
-    def retry(self, id: str) -> Pending[Enqueued]:
+    def retry(self, id: str, max_attempts: int | None = None) -> Pending[Enqueued]:
         new = fresh_id(self.store.now())
-        return self.store.perform(lambda: self.store.verbs.retry(id, new))
+        return self.store.perform(lambda: self.store.verbs.retry(id, new, max_attempts))
+
+    def delete(self, id: str) -> Pending[bool]:
+        return self.store.perform(lambda: self.store.verbs.delete(id)) if is_id(id) else Ready(False)
 
     def listen(self, on_hint: Callable[[Hint], None]) -> Callable[[], None]:
         return self.transport.subscribe(on_hint)
@@ -168,6 +238,10 @@ class Counter:
     def decoder(self, task: str) -> Callable[[str], Any]:
         known = self.registry.get(task)
         return known.decode_result if known else json.loads
+
+    def encoder(self, task: str) -> Callable[[Any], str]:
+        known = self.registry.get(task)
+        return known.encode_result if known else json.dumps
 
 
 def at_once(answer: Any, tx: object) -> Any:
@@ -179,7 +253,7 @@ def at_once(answer: Any, tx: object) -> Any:
     return answer
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
+def is_async(function: Callable[..., Any]) -> bool:
     """A plain wrapper (`functools.wraps`) around a coroutine function gives its coroutine, so it counts as one."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inspect.unwrap(function))
 
@@ -197,7 +271,15 @@ def fresh_id(now: int) -> str:
 _parts: list[str] = []  # `pop` and `extend` are atomic: no two callers get the same
 
 
+importing: Instead | None = None
+"""What takes the calls of an application that a child is importing: nothing should be enqueued by that."""
+
 _all: weakref.WeakSet[Counter] = weakref.WeakSet()
+
+
+def counters() -> list[Counter]:
+    """Those of every application in this process."""
+    return list(_all)
 
 
 def _after_fork() -> None:

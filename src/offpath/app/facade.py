@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from .. import settings as config
-from ..core.options import UNSET, Delivery, Queue, TaskOptions, Unset
-from ..core.retry import Retry, Seconds
+from ..core.limits import Limit
+from ..core.options import Queue, TaskGiven, TaskOptions
 from ..errors import ConfigurationError
 from ..observe import signal
 from ..ports import NewJob, NewOperation, Store, Transport
@@ -37,9 +38,13 @@ from ..tasks import (
     plain_calls,
 )
 from . import places
+from .batches import Batches
+from .declaring import Scheduling
 from .desk import Counter
+from .flows import Flows
 from .lifespan import Lifespan
 from .loop import run_and_leave
+from .managing import Managing
 from .serving import Queues, weights
 
 if TYPE_CHECKING:
@@ -79,23 +84,31 @@ class Applied(list[str]):
         return self
 
 
-class Offpath:
+class Offpath(Managing, Batches, Scheduling, Flows):
     """An application's jobs.
 
     url       sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host:port/name; without one,
               OFFPATH_DATABASE
     queues    Queue(…) declarations; a queue that is only named needs none
+    limits    Limit(…) values that hold over all jobs together, or per a parameter for every task that has it
     settings  any field of `Settings` by name (lease, poll, concurrency, threads, drain, retention, …); what is not
               given here comes from `OFFPATH_<NAME>`, then from the defaults
 
     Nothing is opened or imported before the first use. ConfigurationError for anything that is wrong.
     """
 
-    def __init__(self, url: str | None = None, *, queues: Iterable[Queue] = (), **settings: Unpack[Given]) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        queues: Iterable[Queue] = (),
+        limits: Iterable[Limit] = (),
+        **settings: Unpack[Given],
+    ) -> None:
         checked = config.settle(url, dict(settings))
         if checked.url:
             places.check(checked.url)
-        self._desk = Counter(checked, queues)
+        self._desk = Counter(checked, queues, limits)
         self._entered = 0
 
     def __repr__(self) -> str:
@@ -145,13 +158,7 @@ class Offpath:
         *,
         name: str | None = None,
         version: int = 1,
-        queue: str = "default",
-        priority: int | None = None,
-        retry: Retry | None = None,
-        timeout: Seconds | Unset | None = UNSET,
-        deadline: Seconds | None = None,
-        keep_result: bool = True,
-        delivery: Delivery = "at_least_once",
+        **options: Unpack[TaskGiven],
     ) -> TaskDecorator: ...
     def task(
         self,
@@ -160,35 +167,22 @@ class Offpath:
         *,
         name: str | None = None,
         version: int = 1,
-        queue: str = "default",
-        priority: int | None = None,
-        retry: Retry | None = None,
-        timeout: Seconds | Unset | None = UNSET,
-        deadline: Seconds | None = None,
-        keep_result: bool = True,
-        delivery: Delivery = "at_least_once",
+        **options: Unpack[TaskGiven],
     ) -> Any:
         """Register a function: `@jobs.task` or `@jobs.task(queue="mail", retry=Retry(max_attempts=5), timeout=30)`.
 
-        A coroutine function runs on the worker's loop, a plain one in a thread. ConfigurationError when something about
+        A coroutine function runs on the worker's loop, a plain one in a thread, either in a process of its own with
+        `executor="process"`. ConfigurationError when something about
         it is wrong, at once. See `TaskOptions` for the other options.
 
         name      what its jobs are called in the database (default: the function's qualified name, without its module)
         version   of its parameters, 1 to 32767: raised when they change while old jobs may wait (see `Task.upcast`)
         """
-        options = TaskOptions(
-            queue=queue,
-            priority=priority,
-            retry=retry,
-            timeout=timeout,
-            deadline=deadline,
-            keep_result=keep_result,
-            delivery=delivery,
-        )
+        checked = TaskOptions(**options)
         names = local_names()
 
         def register(function: Callable[..., Any]) -> Task[..., Any]:
-            return self._desk.register(function, options, name, version, names)
+            return self._desk.register(function, checked, name, version, names)
 
         return register if fn is None else register(fn)
 
@@ -210,6 +204,12 @@ class Offpath:
             raise ConfigurationError("there is an authorizer already")
         self.registry.authorizer = function
         return function
+
+    def carry(self, variable: ContextVar[Any]) -> None:
+        """`jobs.carry(request_id)`: what this context variable holds where an attempt begins, it holds in the attempt's
+        process too (executor="process"); on the loop and in threads it does so anyway. Its value must be plain JSON
+        data. ConfigurationError when another variable of that name is carried."""
+        self.registry.carry(variable)
 
     @overload
     def provider(self, fn: F, /) -> F: ...
@@ -262,16 +262,17 @@ class Offpath:
         """The same, blocking."""
         return Job[Any](self._desk, id, "").cancel_sync(reason)
 
-    async def retry(self, id: str) -> Job[Any]:
-        """Run a finished job again, as a new job with a fresh budget of attempts. NotFound; Conflict while it lives."""
+    async def retry(self, id: str, *, max_attempts: int | None = None) -> Job[Any]:
+        """Run a finished job again, as a new job with a fresh budget of attempts: `max_attempts`, or as many as it had.
+        NotFound; Conflict while it lives."""
         old = await self.get(id)
-        new = await self._desk.retry(id)
+        new = await self._desk.retry(id, max_attempts)
         return Job(self._desk, new.id, old.task, new.existing)
 
-    def retry_sync(self, id: str) -> Job[Any]:
+    def retry_sync(self, id: str, *, max_attempts: int | None = None) -> Job[Any]:
         """The same, blocking."""
         old = self.get_sync(id)
-        new = self._desk.retry(id).result()
+        new = self._desk.retry(id, max_attempts).result()
         return Job(self._desk, new.id, old.task, new.existing)
 
     def _job(self, id: str, info: JobInfo) -> Job[Any]:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..core.checks import shown
-from ..core.options import Retention
+from ..core.retention import Retention, Terms
 from ..errors import ConfigurationError, MissingExtraError, StoreUnavailable
 from ..ports import Store, Transport, Verb
 
@@ -17,7 +17,7 @@ Parts = tuple[Store, Transport]
 PUBLIC = "public"  # PostgreSQL's schema, unless another is asked for
 
 
-def _sqlite(url: str, retention: Retention, schema: str) -> Parts:
+def _sqlite(url: str, retention: Retention | Terms, schema: str) -> Parts:
     from ..stores.sqlite.store import SqliteStore
     from ..transports.local import LocalTransport
 
@@ -40,7 +40,7 @@ def _sqlite_path(url: str) -> str:
     return path
 
 
-def _postgresql(url: str, retention: Retention, schema: str) -> Parts:
+def _postgresql(url: str, retention: Retention | Terms, schema: str) -> Parts:
     from ..stores.postgres.address import parse
 
     address = parse(url)
@@ -68,7 +68,7 @@ _WANTED = (
 
 NO_URL = 'no database: give a URL, as in Offpath("sqlite:///app.db"), or set OFFPATH_DATABASE'
 
-PLACES: dict[str, Callable[[str, Retention, str], Parts]] = {
+PLACES: dict[str, Callable[[str, Retention | Terms, str], Parts]] = {
     "sqlite": _sqlite,
     "postgresql": _postgresql,
     "postgres": _postgresql,
@@ -95,7 +95,7 @@ def exists(url: str) -> bool:
     return os.path.exists(_sqlite_path(url)) if _scheme(url) == "sqlite" else True
 
 
-def make(url: str, retention: Retention, schema: str = PUBLIC) -> Parts:
+def make(url: str, retention: Retention | Terms, schema: str = PUBLIC) -> Parts:
     """A store and the transport that goes with it. `schema`: of the tables, on PostgreSQL."""
     if not url:
         raise ConfigurationError(NO_URL)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from ..core.job import State
-from . import doctor, jobs, migrate, worker
+from . import doctor, jobs, migrate, queues, schedules, worker
 
 Run = Callable[[argparse.Namespace], int]
 STATES = [state.name.lower() for state in State]
@@ -88,6 +88,61 @@ def build() -> argparse.ArgumentParser:
     )
     verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
     command = _command(verbs, "list", jobs.list_jobs, "list jobs, the newest first")
+    _filters(command)
+    command.add_argument("--limit", metavar="N", type=int, default=50, help="at most so many (default: 50)")
+    command.add_argument("--after", metavar="ID", help="go on after this job, the last one of the page before")
+    _json(command)
+    command = _command(verbs, "show", jobs.show, "show everything about one job")
+    command.add_argument("id", metavar="ID", help="the job's id")
+    command.add_argument(
+        "--arguments",
+        action="store_true",
+        dest="values",
+        help="arguments and result as they are, not only their shapes and lengths",
+    )
+    _json(command)
+    for name, run, text in (
+        ("retry", jobs.retry, "run finished jobs again, as new ones: one by its id, or all that the filters mean"),
+        ("cancel", jobs.cancel, "ask jobs to stop: one by its id, or all that the filters mean"),
+        ("delete", jobs.delete, "erase finished jobs: one by its id, or all that the filters mean"),
+    ):
+        command = _command(verbs, name, run, text)
+        command.add_argument("id", metavar="ID", nargs="?", help="the job's id; without it, filters say which")
+        if run is jobs.cancel:
+            command.add_argument(
+                "--reason", metavar="TEXT", default="canceled by an operator", help="kept with the job"
+            )
+        if run is jobs.retry:
+            command.add_argument("--max-attempts", metavar="N", type=int, help="a budget other than the one it had")
+        _filters(command)
+        command.add_argument("--dry-run", action="store_true", help="only count them")
+        command.add_argument("--yes", action="store_true", help="do not ask")
+        _json(command)
+
+    group = commands.add_parser(
+        "queues", help="look at queues and pause them", description="Look at queues, pause them."
+    )
+    verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _json(_command(verbs, "list", queues.list_queues, "list queues, and what is in them"))
+    for name, run, text in (
+        ("pause", queues.pause, "let workers claim nothing more from a queue"),
+        ("resume", queues.resume, "let workers claim from it again"),
+        ("drain", queues.drain, "pause a queue and wait until nothing of it runs any more"),
+    ):
+        command = _command(verbs, name, run, text)
+        command.add_argument("name", metavar="NAME", help="the queue's name")
+        if run is not queues.resume:
+            command.add_argument("--reason", metavar="TEXT", default="paused by an operator", help="for whoever asks")
+        if run is queues.drain:
+            command.add_argument(
+                "--timeout", metavar="DURATION", help="wait no longer than 30s, 15m, … (default: for ever)"
+            )
+        _json(command)
+    _schedules(commands)
+    return parser
+
+
+def _filters(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--state",
         metavar="STATE",
@@ -98,22 +153,37 @@ def build() -> argparse.ArgumentParser:
     )
     command.add_argument("--queue", metavar="NAME", help="only in this queue")
     command.add_argument("--task", metavar="NAME", help="only of this task")
-    command.add_argument("--limit", metavar="N", type=int, default=50, help="at most so many (default: 50)")
-    command.add_argument("--after", metavar="ID", help="go on after this job, the last one of the page before")
-    _json(command)
-    for name, run, text in (
-        ("show", jobs.show, "show everything about one job"),
-        ("retry", jobs.retry, "run a finished job again, as a new one"),
-        ("cancel", jobs.cancel, "ask a job to stop"),
+    command.add_argument("--owner", metavar="NAME", help="only this owner's")
+    command.add_argument("--key-prefix", metavar="TEXT", help="only with a key that begins so")
+    command.add_argument(
+        "--older-than",
+        metavar="DURATION",
+        help="only enqueued longer ago than 30s, 15m, 12h, 7d; of what has ended: ended",
+    )
+    command.add_argument(
+        "--error", metavar="KIND", help="only ended with this kind of error (timeout, raised, …) or class of exception"
+    )
+    command.add_argument("--outstanding", action="store_true", help="only what has ended and has not been run again")
+
+
+def _schedules(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "look at schedules and change them"
+    group = commands.add_parser("schedules", help=text, description=f"{text.capitalize()}.")
+    verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _json(_command(verbs, "list", schedules.list_schedules, "list schedules by name"))
+    for name, run, said in (
+        ("show", schedules.show, "show everything about one schedule"),
+        ("explain", schedules.explain, "say when it runs next, in its time zone and in UTC"),
+        ("pause", schedules.pause, "let no tick become a job until it is resumed"),
+        ("resume", schedules.resume, "go on with the next tick"),
+        ("run", schedules.run, "enqueue its job now, besides its ticks"),
+        ("delete", schedules.delete, "remove one that no running code declares"),
     ):
-        command = _command(verbs, name, run, text)
-        command.add_argument("id", metavar="ID", help="the job's id")
-        if run is jobs.cancel:
-            command.add_argument(
-                "--reason", metavar="TEXT", default="canceled by an operator", help="kept with the job"
-            )
+        command = _command(verbs, name, run, said)
+        command.add_argument("name", metavar="NAME", help="the schedule's name")
+        if run is schedules.explain:
+            command.add_argument("--runs", metavar="N", type=int, default=10, help="so many (default: 10)")
         _json(command)
-    return parser
 
 
 def _command(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
 
-from ..app import Offpath
+from ..app import Offpath, places
 from ..errors import ConfigurationError
 
 
@@ -30,6 +35,25 @@ def application_or_database(options: argparse.Namespace) -> Offpath:
             "say which jobs: --app module:attr or --database URL (or OFFPATH_APP, OFFPATH_DATABASE)"
         )
     return Offpath(options.database)
+
+
+@contextlib.contextmanager
+def opened(options: argparse.Namespace) -> Iterator[Offpath]:
+    """The same, open, on a database that is there."""
+    jobs = application_or_database(options)
+    if not places.exists(jobs.settings.url):  # a mistyped path must not become a new, empty database
+        raise ConfigurationError(f"there is no database at {jobs.settings.url}")
+    try:
+        jobs.store.open()  # a database that cannot be used says so in one sentence, before anything else
+        yield jobs
+    finally:
+        jobs.close()
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """A dataclass as plain data: times as ISO 8601 text in UTC."""
+    data = asdict(value)
+    return {k: v.isoformat().replace("+00:00", "Z") if isinstance(v, datetime) else v for k, v in data.items()}
 
 
 def _load(name: str, folder: str) -> Offpath:

@@ -25,6 +25,7 @@ class Change(NamedTuple):
     expires_at    when history forgets it, µs; None = kept until someone deletes it
     events        lines for the log, written only when the job is watched
     callback      it ends a job with a callback URL, which is to be told
+    flow          the flow that the job is part of
     """
 
     id: str
@@ -41,3 +42,4 @@ class Change(NamedTuple):
     events: tuple[Event, ...] = ()
     cancel_reason: str | None = None
     callback: bool = False
+    flow: str | None = None

@@ -12,6 +12,7 @@ EventType = Literal[
     "queued",  # {}: the first event of every operation
     "started",  # {"attempt"}
     "progress",  # {"current", "total", "unit", "message", "percent"}
+    "output",  # {"name", "data"}: the task's own words
     "retrying",  # {"attempt", "delay", "error"}: back in the queue after a failure; attempt is the coming one
     "requeued",  # {"reason"}: back in the queue without a failure (snooze, interruption, a dead worker)
     "canceling",  # {"reason"}: someone asked a running job to stop

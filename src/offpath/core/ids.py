@@ -27,6 +27,11 @@ def random_part(random: bytes) -> str:
     return f"7{r[0:3]}-{'89ab'[int(r[3], 16) & 3]}{r[4:7]}-{r[7:19]}"
 
 
+def moment_of(id: str) -> int:
+    """The moment it was made for, to the millisecond, as µs since the epoch."""
+    return int(id[:8] + id[9:13], 16) * 1000
+
+
 def is_id(text: str) -> bool:
     """True when `text` is an id as this module writes them; anything else names no job."""
     return _CANONICAL.fullmatch(text) is not None

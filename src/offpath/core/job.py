@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from .options import parted
+from .policy import parted
 
 
 class State(IntEnum):
@@ -34,6 +34,9 @@ class Job(NamedTuple):
     watched   has an operation row and an event log
     options   JSON text of what this job overrides (see `core/options.py`), or None
     cancel_at, cancel_reason   when someone asked the running job to stop, and why; both or neither
+    flow      the id of the flow it is part of
+    waits     of its parents in that flow, how many have not ended yet
+    lane      the line of its limits; None: no limit holds for it
     """
 
     id: str
@@ -57,6 +60,9 @@ class Job(NamedTuple):
     options: str | None
     retry_of: str | None = None
     cancel_reason: str | None = None
+    flow: str | None = None
+    waits: int = 0
+    lane: str | None = None
 
 
 class Principal(NamedTuple):
@@ -95,3 +101,5 @@ class Finished(NamedTuple):
     error: str | None
     finished_at: int
     expires_at: int | None
+    flow: str | None = None
+    lane: str | None = None

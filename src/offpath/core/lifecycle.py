@@ -1,12 +1,14 @@
-"""How a job lives: the one table, and the five decisions that move a job through it. Pure.
+"""How a job lives: the one table, and the decisions that move a job through it. Pure.
 
     new      a call becomes a job
     settle   an attempt ended: outcome + policy + clock → change
     cancel   someone asked to stop
     expire   the worker that held it is dead
     overdue  its deadline passed while it waited
+    unfit    what the earlier links of its flow hand on cannot be its arguments
+    conclude the last part of a flow has ended, and with it the flow
 
-(The sixth move, `claim`, needs no decision: the store takes ready jobs in order and raises their fence.)
+(One move, `claim`, needs no decision: the store takes ready jobs in order and raises their fence.)
 If a job changes state, it says so here. The SQL CHECK and the picture in docs/ are compared with `MOVES`.
 """
 
@@ -23,27 +25,28 @@ from .call import Call
 from .change import Change
 from .events import Event
 from .job import Finished, Job, State
-from .options import (
-    DEFAULT_PRIORITY,
-    MAX_CRASHES,
-    SECOND,
-    Policy,
-    Queue,
-    Retention,
-    after,
-    callback_of,
-    check_once,
-    moment,
-    overrides,
-)
+from .options import DEFAULT_PRIORITY, MAX_CRASHES, SECOND, Queue, after, check_once, moment
 from .outcome import Canceled, Done, Errored, Expired, Interrupted, Outcome, Snoozed, clean, error
+from .policy import Policy, Retention, callback_of, overrides, with_attempts
 
-Cause = Literal["due", "claim", "done", "retry", "snooze", "interrupt", "crash", "give_up", "stop", "ask", "overdue"]
+Cause = Literal[
+    "due", "later", "free", "claim", "done", "retry", "snooze", "interrupt", "crash", "give_up", "conclude", "break",
+    "stop", "ask", "overdue",
+]  # fmt: skip
 
 MOVES: Mapping[State, Mapping[Cause, State]] = MappingProxyType(
     {
         State.SCHEDULED: {"due": State.READY, "stop": State.CANCELED, "overdue": State.FAILED},
-        State.WAITING: {"due": State.READY, "stop": State.CANCELED, "overdue": State.FAILED},
+        State.WAITING: {
+            "due": State.READY,  # all that it waited for is there
+            "later": State.SCHEDULED,  # the same, but it is not to run yet
+            "free": State.SCHEDULED,  # it was behind the holder of its key, which has ended
+            "conclude": State.SUCCEEDED,  # a flow: its last part has ended
+            "break": State.FAILED,  # a flow, a part of which has failed; a part that cannot take what it is handed
+            "ask": State.WAITING,  # a flow, some of whose parts still run
+            "stop": State.CANCELED,
+            "overdue": State.FAILED,
+        },
         State.READY: {"claim": State.RUNNING, "stop": State.CANCELED, "overdue": State.FAILED},
         State.RUNNING: {
             "done": State.SUCCEEDED,
@@ -73,6 +76,8 @@ def new(call: Call, queue: Queue | None, now: int, id: str) -> tuple[Job, Event]
         run_at = moment(using.run_at, "run_at")
     elif using.delay is not None:
         run_at = after(now, using.delay)
+    elif using.debounce is not None:
+        run_at = after(now, using.debounce)
     deadline: int | None = None
     if using.deadline is not None:
         given = using.deadline
@@ -104,10 +109,20 @@ def started(attempt: int) -> Event:
     return Event("started", {"attempt": attempt})
 
 
-def again(old: Finished, now: int, id: str) -> tuple[Job, Event]:
-    """A new job that runs a finished one again, with a fresh budget of attempts. The old one stays as it ended."""
+def again(old: Finished, now: int, id: str, max_attempts: int | None = None) -> tuple[Job, Event]:
+    """A new job that runs a finished one again, with a fresh budget of attempts: as many as the old one had, or
+    `max_attempts`. The old one stays as it ended."""
     if old.args is None:
         raise Conflict(f"job {old.id} cannot be retried: its arguments have been erased")
+    if old.flow == old.id:
+        raise Conflict(f"job {old.id} is a flow, and what of it is done is done: enqueue the rest as a new flow")
+    if old.flow is not None and not old.fence:
+        raise Conflict(f"job {old.id} never had what flow {old.flow} was to hand it: enqueue it anew")
+    options = old.options
+    if max_attempts is not None:
+        if old.once and max_attempts > 1:
+            raise Conflict(f"job {old.id} is at-most-once: each time it is asked for it gets one attempt")
+        options = with_attempts(options, max_attempts)
     job = Job(
         id=id,
         task=old.task,
@@ -127,8 +142,9 @@ def again(old: Finished, now: int, id: str) -> tuple[Job, Event]:
         once=old.once,
         watched=old.watched,
         owner=old.owner,
-        options=old.options,
+        options=options,
         retry_of=old.id,
+        lane=old.lane,
     )
     return job, QUEUED
 
@@ -155,6 +171,7 @@ def settle(job: Job, outcome: Outcome, policy: Policy, now: int, u: float) -> Ch
                 _SUCCEEDED if job.watched else (),
                 None,
                 job.watched and job.options is not None and callback_of(job.options) is not None,
+                job.flow,
             )
         case Errored(said, retryable):
             if not retryable or job.attempt >= policy.max_attempts or job.once:
@@ -184,8 +201,11 @@ def settle(job: Job, outcome: Outcome, policy: Policy, now: int, u: float) -> Ch
 
 def cancel(job: Job, reason: str, retention: Retention, now: int) -> Change | None:
     """Someone asked a live job to stop; None when they had asked before."""
-    if job.state is not State.RUNNING:
-        return _stop(job, reason, now, retention, now)
+    return ask(job, reason, now) if job.state is State.RUNNING else _stop(job, reason, now, retention, now)
+
+
+def ask(job: Job, reason: str, now: int) -> Change | None:
+    """Someone asked for the end of a running job, or of a flow whose parts still run; None when they had before."""
     if job.cancel_at is not None:
         return None
     reason = clean(reason)
@@ -201,6 +221,7 @@ def cancel(job: Job, reason: str, retention: Retention, now: int) -> Change | No
         cancel_at=now,
         events=(event,) if job.watched else (),
         cancel_reason=reason,
+        flow=job.flow,
     )
 
 
@@ -222,6 +243,32 @@ def overdue(job: Job, retention: Retention, now: int) -> Change | None:
     if job.state is State.RUNNING or job.deadline is None or job.deadline > now:
         return None
     return _fail(job, "overdue", LATE if job.fence else DEADLINE, retention, now)
+
+
+def unfit(job: Job, why: str, retention: Retention, now: int) -> Change:
+    """A job that waited is given what it cannot take: it never starts."""
+    said = error("handed", "Unfit for the next link", detail=why)
+    return _fail(job, "break", said, retention, now)
+
+
+def replaced(job: Job, retention: Retention, now: int) -> Change:
+    """A part of a flow that many others have taken the place of: it ends as if it had been run."""
+    return _end(job, MOVES[job.state]["conclude"], None, None, Event("succeeded", {}), retention, now)
+
+
+def conclude(flow: Job, result: str | None, said: str | None, retention: Retention, now: int) -> Change:
+    """The last part of a flow has ended; `said` is the stored error of the part that the flow failed with, if any.
+
+    Cancel wins, as over an attempt. A part that was canceled by itself ends the flow `canceled`.
+    """
+    if flow.cancel_at is not None:
+        return _stop(flow, _why(flow, None), flow.cancel_at, retention, now)
+    if said is None:
+        return replaced(flow, retention, now)._replace(result=result)
+    told = json.loads(said)
+    if told.get("kind") == "canceled":
+        return _stop(flow, told.get("reason") or "canceled", told.get("requested_at") or now, retention, now)
+    return _fail(flow, "break", said, retention, now)
 
 
 DEADLINE = error("deadline", "Deadline exceeded", detail="the deadline passed before an attempt could start")
@@ -247,6 +294,7 @@ def _back(job: Job, cause: Cause, run_at: int, event: Event, *, attempt: int | N
         job.attempt if attempt is None else attempt,
         job.crashes,
         events=(event,) if job.watched else (),
+        flow=job.flow,
     )
 
 
@@ -260,7 +308,9 @@ def _stop(job: Job, reason: str, asked: int, retention: Retention, now: int) -> 
     return _end(job, MOVES[job.state]["stop"], said, asked, event, retention, now)
 
 
-def _end(job: Job, state: State, said: str, asked: int | None, event: Event, retention: Retention, now: int) -> Change:
+def _end(
+    job: Job, state: State, said: str | None, asked: int | None, event: Event, retention: Retention, now: int
+) -> Change:
     return Change(
         job.id,
         job.fence,
@@ -276,12 +326,17 @@ def _end(job: Job, state: State, said: str, asked: int | None, event: Event, ret
         (event,) if job.watched else (),
         None,
         job.watched and job.options is not None and callback_of(job.options) is not None,
+        job.flow,
     )
 
 
 def _expiry(job: Job, state: State, retention: Retention, now: int) -> int | None:
     if job.watched:
         keep = retention.operation
+    elif state is State.SUCCEEDED:
+        keep = retention.finished
+    elif state is State.FAILED:
+        keep = retention.failed
     else:
-        keep = retention.failed if state is State.FAILED else retention.finished
+        keep = retention.finished if retention.canceled == "finished" else retention.canceled
     return None if keep is None else now + keep

@@ -6,17 +6,17 @@ must see becomes a column. The tables in `docs/reference/options.md` are generat
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Literal, TypedDict
 
 from ..errors import ConfigurationError
 from .checks import flag, shown, whole
+from .limits import Limit, at_once, check_limits
+from .memory import memory as check_memory
+from .retention import Keeps, check_keeps
 from .retry import (
-    DEFAULT_BACKOFF,
-    DEFAULT_MAX_ATTEMPTS,
     Backoff,
     Retry,
     Seconds,
@@ -35,6 +35,7 @@ MAX_NAME = 255
 MAX_URL = 2048
 
 Delivery = Literal["at_least_once", "at_most_once"]
+Executor = Literal["async", "thread", "process"]
 
 
 class Unset:
@@ -57,6 +58,9 @@ class Queue:
     max_attempts   for tasks without a `retry` of their own
     backoff        for tasks without a `retry` of their own
     timeout        of one attempt, for tasks that do not say themselves (None = none)
+    retention      how long what has ended is kept, for tasks that do not say themselves; see there
+    limit          how many of its jobs run at once, or start in a time: see `Limit`
+    limits         several of them
     """
 
     name: str
@@ -65,6 +69,9 @@ class Queue:
     max_attempts: int | None = field(default=None, kw_only=True)
     backoff: Backoff | None = field(default=None, kw_only=True)
     timeout: Seconds | Unset | None = field(default=UNSET, kw_only=True)
+    retention: Keeps | Unset = field(default=UNSET, kw_only=True)
+    limit: Limit | None = field(default=None, kw_only=True)
+    limits: Sequence[Limit] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         check_name(self.name, "queue")
@@ -76,6 +83,15 @@ class Queue:
         if self.backoff is not None:
             check_backoff(self.backoff)
         check_timeout(self.timeout)
+        if not isinstance(self.retention, Unset):
+            check_keeps(self.retention, f"queue {self.name!r}")
+        object.__setattr__(self, "limits", check_limits(None, self.limits, f"queue {self.name!r}"))
+        self.under  # noqa: B018 (made now, so that what is wrong is told here)
+
+    @property
+    def under(self) -> tuple[Limit, ...]:
+        """All limits that it was given."""
+        return check_limits(self.limit, self.limits, f"queue {self.name!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +105,15 @@ class TaskOptions:
     deadline      how long after enqueue an attempt may still start; a job that is late then ends `failed`
     keep_result   False: the return value is thrown away
     delivery      "at_most_once": work that must never repeat; a worker's death or a failure ends the job `failed`
+    retention     how long what has ended is kept: {"succeeded": …, "failed": …, "canceled": …, "operation": …}, as far
+                  as it differs, or one duration for the succeeded and the canceled (None = until someone deletes it)
+    limit         how many of its jobs run at once, or start in a time: see `Limit`
+    limits        several of them
+    max_concurrency  short for limit=Limit(concurrency=…)
+    executor      "async", "thread" or "process" (see `docs/how-to/executors.md`); not said: the worker's loop for a
+                  coroutine function, a thread for a plain one
+    memory        what an attempt's process may hold, bytes or "512MiB"; one that holds more is killed and the attempt
+                  has failed. Only with executor="process", and enforced on Linux
     """
 
     queue: str = "default"
@@ -98,6 +123,12 @@ class TaskOptions:
     deadline: Seconds | None = None
     keep_result: bool = True
     delivery: Delivery = "at_least_once"
+    retention: Keeps | Unset = UNSET
+    limit: Limit | None = None
+    limits: Sequence[Limit] = ()
+    max_concurrency: int | None = None
+    executor: Executor | None = None
+    memory: int | str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.queue, "queue")
@@ -113,13 +144,35 @@ class TaskOptions:
                 check_once(self.retry)
         check_timeout(self.timeout)
         flag(self.keep_result, "keep_result")
+        if not isinstance(self.retention, Unset):
+            check_keeps(self.retention, "task")
+        object.__setattr__(self, "limits", check_limits(None, self.limits, "task"))
+        self.under  # noqa: B018 (made now, so that what is wrong is told here)
+        if self.executor not in (None, "async", "thread", "process"):
+            raise ConfigurationError(f'executor must be "async", "thread" or "process", not {shown(self.executor)}')
+        if self.memory is not None:
+            check_memory(self.memory, "memory")
+            if self.executor != "process":
+                raise ConfigurationError('memory can only be limited in a process of its own: say executor="process"')
+
+    @property
+    def under(self) -> tuple[Limit, ...]:
+        """All limits that it was given."""
+        short = () if self.max_concurrency is None else (at_once(self.max_concurrency),)
+        return check_limits(self.limit, (*self.limits, *short), "task")
 
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
     """What `task.using(...)` was given: this one job's options. `tx` is not here: it says where to write, not what.
 
-    key           unique among the task's live jobs: while one lives, enqueue gives that one back
+    key           unique among the task's live jobs: while one lives, enqueue gives that one back, unless one of the
+                  next three says more: then what has not begun takes the new arguments, and what is asked for while
+                  one runs waits until that has ended
+    debounce      with a `key`: run when nobody has called for so long
+    max_wait      of a debounce: run so long after the first call at the latest
+    throttle      with a `key`: run at once, and then not again before so long has passed, with the newest arguments
+    latest        with a `key`: True: run in its turn, with the newest arguments
     delay         not before now + delay; not together with `run_at`
     run_at        not before this moment (an aware datetime)
     queue         instead of the task's
@@ -133,6 +186,10 @@ class CallOptions:
     """
 
     key: str | None = None
+    debounce: Seconds | None = None
+    max_wait: Seconds | None = None
+    throttle: Seconds | None = None
+    latest: bool = False
     delay: Seconds | None = None
     run_at: datetime | None = None
     queue: str | None = None
@@ -147,6 +204,10 @@ class CallOptions:
     def __post_init__(self) -> None:
         if self.key is not None:
             check_name(self.key, "key")
+        if self.latest or self.debounce is not None or self.throttle is not None or self.max_wait is not None:
+            _check_rule(self)
+        else:
+            flag(self.latest, "latest")
         if self.queue is not None:
             check_name(self.queue, "queue")
         if self.owner is not None:
@@ -172,109 +233,76 @@ class CallOptions:
             seconds(self.deadline, "deadline")
 
 
-class Retention(NamedTuple):
-    """How long what has ended is kept, µs; None = until someone deletes it.
+class TaskGiven(TypedDict, total=False):
+    """`TaskOptions` as keyword arguments of `@jobs.task(…)`."""
 
-    finished    jobs that succeeded or were canceled
-    failed      dead letters: they do not vanish by themselves
-    operation   jobs that HTTP shows, however they ended
-    """
-
-    finished: int | None = 7 * DAY
-    failed: int | None = None
-    operation: int | None = 30 * DAY
-
-
-class Policy(NamedTuple):
-    """The options in force for one job, resolved: all that `lifecycle` and the engine need."""
-
-    max_attempts: int = DEFAULT_MAX_ATTEMPTS
-    backoff: Backoff = DEFAULT_BACKOFF
-    retry: Retry = Retry()
-    timeout: float | None = DEFAULT_TIMEOUT
-    keep_result: bool = True
-    retention: Retention = Retention()
+    queue: str
+    priority: int | None
+    retry: Retry | None
+    timeout: Seconds | Unset | None
+    deadline: Seconds | None
+    keep_result: bool
+    delivery: Delivery
+    retention: Keeps | Unset
+    limit: Limit | None
+    limits: Sequence[Limit]
+    max_concurrency: int | None
+    executor: Executor | None
+    memory: int | str | None
 
 
-def resolve(task: TaskOptions, queue: Queue | None, overrides: str | None, retention: Retention) -> Policy:
-    """The policy of a job of `task` in `queue` whose row carries `overrides` (JSON text or None).
+class CallGiven(TypedDict, total=False):
+    """`CallOptions` as keyword arguments, as far as everybody who starts a job may give them."""
 
-    ConfigurationError when the stored overrides cannot be read: that job fails, its neighbours run.
-    """
-    retry = task.retry or Retry(
-        max_attempts=(queue and queue.max_attempts) or DEFAULT_MAX_ATTEMPTS,
-        backoff=(queue and queue.backoff) or DEFAULT_BACKOFF,
-    )
-    timeout = task.timeout if not isinstance(task.timeout, Unset) else (queue.timeout if queue else UNSET)
-    limit = DEFAULT_TIMEOUT if isinstance(timeout, Unset) else None if timeout is None else seconds(timeout, "timeout")
-    attempts = 1 if task.delivery == "at_most_once" else retry.max_attempts
-    policy = Policy(attempts, retry.backoff, retry, limit, task.keep_result, retention)
-    if overrides is None:
-        return policy
-    try:
-        said: Mapping[str, Any] = json.loads(overrides)
-        if "max_attempts" in said:
-            given = check_max_attempts(said["max_attempts"])
-            attempts = 1 if task.delivery == "at_most_once" else given
-            policy = policy._replace(max_attempts=attempts, backoff=Backoff.from_json(said["backoff"]))
-        if "timeout" in said:
-            longest = said["timeout"]
-            policy = policy._replace(timeout=None if longest is None else seconds(longest, "timeout"))
-        if "keep_result" in said:
-            policy = policy._replace(keep_result=flag(said["keep_result"], "keep_result"))
-    except (ConfigurationError, ValueError, TypeError, LookupError, RecursionError) as unreadable:
-        raise ConfigurationError(f"the stored options of the job cannot be read: {unreadable}") from unreadable
-    return policy
+    key: str | None
+    delay: Seconds | None
+    run_at: datetime | None
+    queue: str | None
+    priority: int | None
+    deadline: datetime | Seconds | None
+    retry: Retry | None
+    timeout: Seconds | Unset | None
+    keep_result: bool | None
 
 
-def overrides(call: CallOptions, tenant: str = "") -> str | None:
-    """The part of a call's options that its row must carry, and the tenant it is for, as JSON text; None when there is
-    none.
+class OwnGiven(CallGiven, total=False):
+    """Those of `task.using(…)`."""
 
-    A call's `retry` travels as numbers; which exceptions it retries stays the task's own (classes are never stored).
-    """
-    said: dict[str, Any] = {}
-    if call.retry is not None:
-        if call.retry.retry_on != (Exception,) or call.retry.give_up_on:
-            raise ConfigurationError("retry_on and give_up_on belong to the task: classes are never stored with a job")
-        said["max_attempts"] = call.retry.max_attempts
-        said["backoff"] = call.retry.backoff.as_json()
-    if not isinstance(call.timeout, Unset):
-        said["timeout"] = None if call.timeout is None else seconds(call.timeout, "timeout")
-    if call.keep_result is not None:
-        said["keep_result"] = call.keep_result
-    if call.callback is not None:
-        said["callback"] = call.callback
-    if not tenant:
-        return json.dumps(said) if said else None
-    # Text first: of most jobs that are some tenant's this is all there is, and each 202 comes by here.
-    return json.dumps({**said, "tenant": tenant}) if said else f'{{"tenant": {json.dumps(tenant)}}}'
+    owner: str | None
+    debounce: Seconds | None
+    max_wait: Seconds | None
+    throttle: Seconds | None
+    latest: bool
 
 
-def parted(options: str | None) -> tuple[str | None, str]:
-    """A row's options as two: what can be told of many jobs, and the tenant that this one is for ("" for none).
+class AcceptGiven(CallGiven, total=False):
+    """Those of `accept.using(…)`: the owner is the caller."""
 
-    Options that cannot be read are all of the first kind: `resolve` says what is wrong with them.
-    """
-    if options is None or '"tenant"' not in options:
-        return options, ""
-    try:
-        said = json.loads(options)
-        tenant = said.pop("tenant", "")
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        return options, ""
-    return (json.dumps(said) if said else None), str(tenant)
+    callback: str | None
 
 
-def callback_of(options: str | None) -> str | None:
-    """The callback URL in the options of a job's row (JSON text), if it has one."""
-    if options is None or _CALLBACK not in options:
-        return None
-    said = json.loads(options).get("callback")
-    return said if isinstance(said, str) else None
-
-
-_CALLBACK = '"callback"'
+def _check_rule(of: CallOptions) -> None:
+    """What is to become of a call whose key is taken is one thing, and needs a key."""
+    rules = {"debounce": of.debounce, "throttle": of.throttle, "latest": flag(of.latest, "latest") or None}
+    said = [name for name, value in rules.items() if value is not None]
+    if not said:
+        raise ConfigurationError("max_wait is the longest that a debounce may come to: give debounce too")
+    name, *more = said
+    if more:
+        raise ConfigurationError(f"give {name} or {more[0]}, not both: each says when a key may run")
+    if of.key is None:
+        raise ConfigurationError(f'{name} is one key\'s: give key too, for instance key="user:42"')
+    for length in ("debounce", "throttle", "max_wait"):
+        value = getattr(of, length)
+        if value is not None and not seconds(value, length):
+            raise ConfigurationError(f"{length} must be more than 0 seconds")
+    if name != "latest" and (of.delay is not None or of.run_at is not None):
+        raise ConfigurationError(f"{name} says when the job runs: leave delay and run_at out")
+    if of.max_wait is not None:
+        if of.debounce is None:
+            raise ConfigurationError(f"max_wait is the longest that a debounce may come to, and this is {name}")
+        if seconds(of.max_wait, "max_wait") < seconds(of.debounce, "debounce"):
+            raise ConfigurationError("max_wait must not be shorter than debounce: it could never come to that")
 
 
 def check_name(value: object, what: str, most: int = MAX_NAME) -> str:

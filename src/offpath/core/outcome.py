@@ -17,7 +17,10 @@ ErrorKind = Literal[
     "undecodable",  # the stored arguments do not fit the task any more
     "result",  # the result cannot be stored
     "revoked",  # whoever started it may no more
+    "died",  # the process in which the attempt ran has died, or there could be none
+    "memory",  # the attempt held more memory than it may
     "quarantined",  # three workers died on this job
+    "handed",  # what the earlier links of its flow hand on cannot be its arguments
     "lost",  # an at-most-once job whose worker died or was stopped
     "canceled",  # someone asked to stop
 ]

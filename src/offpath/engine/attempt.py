@@ -1,4 +1,4 @@
-"""One attempt in full dress: hooks, context, providers, then the function, on the loop or in a thread.
+"""One attempt in full dress: hooks, context, providers, then the function, on the loop, in a thread or in a child.
 
 The slots run a plain coroutine in place; everything else comes through here. Whatever goes wrong is raised: the slot
 turns it into an outcome.
@@ -6,28 +6,30 @@ turns it into an outcome.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from ..core.change import Change
 from ..core.job import Job, State, principal
 from ..core.outcome import Done, Errored, Expired, Outcome
+from ..core.schedule import tick_of
 from ..core.trace import trace_id
 from ..observe import signal
 from ..tasks import AttemptInfo, Authorizer, Context, HookKind
 from ..tracing import within
 from . import failures, hooks
+from .children.pool import Pool
 from .inject import Scope, Shared
 from .plans import Plan
-from .progress import Reporter
-from .slot import Slot, labels
+from .slot import Slot, Stop, labels
 from .threads import Threads
 from .transaction import Ending, Outside, Own, around, around_here
+from .voice import Voice
 
 R = TypeVar("R")
 
@@ -38,6 +40,7 @@ class Stage(NamedTuple):
     outside: Outside
     threads: Threads
     shared: Shared
+    pool: Pool | None  # where some task runs in processes
     authorizer: Authorizer | None  # may whoever started the job still have it done?
     lost: Callable[[Slot], None]  # the store has refused a write of this attempt: another worker has the job
 
@@ -45,18 +48,21 @@ class Stage(NamedTuple):
 async def attempt(stage: Stage, worker: str, slot: Slot, plan: Plan, job: Job, given: dict[str, Any]) -> Outcome | None:
     """Run one job; gives what it says, or None when it has nothing to say."""
     slot.unbegun = job
-    if stage.authorizer is not None and not await _may(stage.authorizer, job, stage.threads):
+    if stage.authorizer is not None and not await may(stage.authorizer, job, stage.threads):
         return failures.revoked()
     if before := plan.hooks.get("before"):
         await hooks.run("before", before, info(job, plan), stage.threads)
-    reporter = _reporter(stage, worker, slot, job) if plan.task.takes_context else None
+    voice = _voice(stage, worker, slot, job) if plan.task.takes_context else None
     failure: BaseException | None = None
     ending = Ending(None)
     try:
         async with Scope(stage.shared) as scope:
             try:
-                run = _on_loop if plan.executor == "async" else _in_thread
-                ending = await run(stage, slot, plan, job, given, scope, reporter)
+                if plan.executor == "process":
+                    ending = await _in_child(stage, slot, plan, job, voice)
+                else:
+                    run = _on_loop if plan.executor == "async" else _in_thread
+                    ending = await run(stage, slot, plan, job, given, scope, voice)
             except BaseException as exc:
                 failure = exc
                 raise
@@ -69,14 +75,14 @@ async def attempt(stage: Stage, worker: str, slot: Slot, plan: Plan, job: Job, g
             raise
         _closing_failed(plan, job, exc)
     finally:
-        if reporter is not None:
-            await reporter.close()
+        if voice is not None:
+            await (voice if voice.spoken else voice.progress).close()
     if failure is not None:  # a provider has swallowed it; the attempt has failed all the same
         raise failure
     return ending.outcome
 
 
-async def _may(authorizer: Authorizer, job: Job, threads: Threads) -> bool:
+async def may(authorizer: Authorizer, job: Job, threads: Threads) -> bool:
     """Asked before each attempt, of jobs that are somebody's. One that raises fails the attempt: nothing is done."""
     who = principal(job)
     if who is None:
@@ -99,31 +105,35 @@ def _closing_failed(plan: Plan, job: Job, exc: BaseException) -> None:
 
 
 async def _on_loop(
-    stage: Stage, slot: Slot, plan: Plan, job: Job, given: dict[str, Any], scope: Scope, reporter: Reporter | None
+    stage: Stage, slot: Slot, plan: Plan, job: Job, given: dict[str, Any], scope: Scope, voice: Voice | None
 ) -> Ending:
     for name, recipe in plan.wanted.parameters.items():
         given[name] = await scope.get(recipe)
     context: tuple[Context[Any], ...] = ()
-    if reporter is not None:
+    if voice is not None:
         deps = ... if plan.wanted.deps is None else await scope.get(plan.wanted.deps)
-        context = (_context(slot, job, reporter, deps),)
+        context = (_context(slot, plan, job, voice, deps, (0, slot.handle)),)
     if plan.wanted.transaction is not None:
-        own = Own(stage.outside, slot, plan, job, given[plan.wanted.transaction], reporter)
-
-        def run() -> Awaitable[Any]:
-            slot.unbegun = None
-            running: Awaitable[Any] = plan.fn(*context, **given)
-            return running
-
-        return await around(own, run, plan.encode)
+        own = Own(stage.outside, slot, plan, job, given[plan.wanted.transaction], voice)
+        return await around(own, lambda: _called(slot, plan, given, *context), plan.encode)
     slot.unbegun = None
     value = await plan.fn(*context, **given)
+    if context:
+        context[0].finish()
     # Encoded before the providers close: a lazy attribute of a model may still need its session.
     return Ending(Done(plan.encode(value) if plan.encode is not None else None))
 
 
+async def _called(slot: Slot, plan: Plan, given: dict[str, Any], *context: Context[Any]) -> Any:
+    slot.unbegun = None
+    value = await plan.fn(*context, **given)
+    for ctx in context:
+        ctx.finish()
+    return value
+
+
 async def _in_thread(
-    stage: Stage, slot: Slot, plan: Plan, job: Job, given: dict[str, Any], scope: Scope, reporter: Reporter | None
+    stage: Stage, slot: Slot, plan: Plan, job: Job, given: dict[str, Any], scope: Scope, voice: Voice | None
 ) -> Ending:
     wanted = plan.wanted
     for recipe in (*wanted.parameters.values(), *((wanted.deps,) if wanted.deps else ())):
@@ -139,13 +149,13 @@ async def _in_thread(
                 for name, recipe in wanted.parameters.items():
                     given[name] = scope.here(recipe, stack)
                 context: tuple[Context[Any], ...] = ()
-                if reporter is not None:
+                if voice is not None:
                     deps = ... if wanted.deps is None else scope.here(wanted.deps, stack)
-                    context = (_context(slot, job, reporter, deps),)
+                    context = (_context(slot, plan, job, voice, deps, (threading.get_ident(), None)),)
                 if wanted.transaction is None:
                     ending = Ending(Done(call(plan, given, *context)))
                 else:
-                    own = Own(stage.outside, slot, plan, job, given[wanted.transaction], reporter)
+                    own = Own(stage.outside, slot, plan, job, given[wanted.transaction], voice)
                     ending = around_here(own, lambda: call(plan, given, *context))
             except BaseException as exc:
                 failure = exc
@@ -157,9 +167,17 @@ async def _in_thread(
     return await in_thread(stage.threads, slot, work)
 
 
+async def _in_child(stage: Stage, slot: Slot, plan: Plan, job: Job, voice: Voice | None) -> Ending:
+    """Arguments, providers and result are the child's; hooks, progress and the verdict stay here."""
+    assert stage.pool is not None  # noqa: S101
+    return Ending(await stage.pool.run(slot, plan, job, None if voice is None else voice.progress))
+
+
 def call(plan: Plan, given: dict[str, Any], *context: Context[Any]) -> str | None:
     """Call a plain function and encode what it returns."""
     value = plan.fn(*context, **given)
+    for ctx in context:
+        ctx.finish()
     return plan.encode(value) if plan.encode is not None else None
 
 
@@ -172,16 +190,18 @@ async def in_thread(threads: Threads, slot: Slot, work: Callable[[], R]) -> R:
         slot.threaded = False
 
 
-def _reporter(stage: Stage, worker: str, slot: Slot, job: Job) -> Reporter:
+def _voice(stage: Stage, worker: str, slot: Slot, job: Job) -> Voice:
     def stale() -> None:
         if slot.job is job:
             stage.lost(slot)
 
-    store, clock = stage.outside.store, stage.outside.clock
-    return Reporter(store, worker, job, asyncio.get_running_loop(), clock, stale)
+    def told() -> Stop | None:
+        return slot.why if slot.job is job else "lost"
+
+    return Voice(stage.outside.store, worker, job, stage.outside.clock, stage.threads, stale, told)
 
 
-def _context(slot: Slot, job: Job, reporter: Reporter, deps: Any) -> Context[Any]:
+def _context(slot: Slot, plan: Plan, job: Job, voice: Voice, deps: Any, home: tuple[int, object]) -> Context[Any]:
     def canceled() -> bool:
         if slot.job is not job:  # the attempt is over; whoever still asks should stop
             return True
@@ -191,7 +211,19 @@ def _context(slot: Slot, job: Job, reporter: Reporter, deps: Any) -> Context[Any
         return True
 
     return Context(
-        job.id, job.attempt, job.fence, sink=reporter, canceled=canceled, deps=deps, principal=principal(job)
+        job.id,
+        job.attempt,
+        job.fence,
+        sink=voice.progress,
+        canceled=canceled,
+        deps=deps,
+        principal=principal(job),
+        flow=job.flow,
+        ticked=tick_of(job.options),
+        task=(plan.task.name, plan.task.version),
+        notebook=voice.notebook,
+        outputs=voice.emit,
+        home=home,
     )
 
 

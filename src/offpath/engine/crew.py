@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import os
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from ..core.change import Change
 from ..core.job import Job, State
-from ..core.options import Policy
 from ..core.outcome import Canceled, Done, Errored, Expired, Interrupted, Outcome, Snoozed
+from ..core.policy import Policy
 from ..errors import StoreError
 from ..observe import heard, signal
 from ..ports import Announce, Store
@@ -20,14 +21,18 @@ from ..tasks import Registry
 from ..tracing import recording
 from . import attempt as dress
 from . import failures
+from .batches import Member, ask
+from .children.pool import Pool
 from .clock import Clock
 from .inject import Recipes, Shared
+from .intake import Intake
 from .leases import Keeper
 from .plans import Plan, Plans
-from .pump import Intake, Pump
+from .pump import Pump
 from .slot import Slot, Stop, labels
 from .slots import Lane
 from .threads import Threads
+from .together import together
 from .transaction import Outside
 from .wake import Alarm
 
@@ -36,7 +41,7 @@ UNKNOWN = 60.0  # s until a job of a task that nobody here knows is looked at ag
 
 
 class Crew:
-    """See `slots.Host`. `pump`, `keeper` and `alarm` are those of the present id."""
+    """See `host.Host`. `pump`, `keeper` and `alarm` are those of the present id."""
 
     pump: Pump
     keeper: Keeper
@@ -46,6 +51,7 @@ class Crew:
         self.clock = clock
         self.concurrency = settings.concurrency
         self.running: dict[str, Slot] = {}
+        self.mates: dict[str, Slot] = {}
         self.asked: dict[str, tuple[int, str]] = {}
         self.held: dict[str, Job] = {}
         self.succeeded = self.failed = 0
@@ -54,10 +60,11 @@ class Crew:
         self.plans = Plans(registry, recipes)
         self.threads = Threads(settings.threads)
         self.shared = Shared()
+        self.pool = Pool(registry, settings, clock) if registry.claims("process") else None
         self._store, self._registry = store, registry
         outside = Outside(store, clock, announce, settings.url.startswith("sqlite:"))
         self._stage = dress.Stage(
-            outside, self.threads, self.shared, registry.authorizer, lambda slot: self._stop(slot, "lost")
+            outside, self.threads, self.shared, self.pool, registry.authorizer, lambda slot: self._stop(slot, "lost")
         )
         self.loud = self.recorded = False
         self.until_empty = False
@@ -72,8 +79,10 @@ class Crew:
             lanes.append(Lane("async", most, self, grace))
         if self._registry.claims("thread"):
             lanes.append(Lane("thread", min(settings.threads, most), self, grace))
-        if len(lanes) == 2:
-            lanes[0].neighbour, lanes[1].neighbour = lanes[1], lanes[0]
+        if self.pool is not None:
+            lanes.append(Lane("process", min(settings.processes or cores(), most), self, grace))
+        for lane in lanes:
+            lane.neighbours = tuple(other for other in lanes if other is not lane)
         return lanes
 
     def intakes(self, poll: float) -> list[Intake]:
@@ -115,13 +124,15 @@ class Crew:
                 await self.shared.close()
         except Exception as error:
             signal("worker.crashed", worker=self.keeper.worker, error=f"closing a provider: {error}", exc_info=error)
+        if self.pool is not None:
+            await self.pool.close()
         self.threads.close()
 
     @property
     def load(self) -> int:
-        return sum(lane.load for lane in self.lanes) + len(self.held)
+        return sum(lane.load + lane.batches.waiting for lane in self.lanes) + len(self.held)
 
-    # -- for the slots (see `slots.Host`) ----------------------------------------------------------------------------
+    # -- for the slots (see `host.Host`) ----------------------------------------------------------------------------
 
     def fenced(self) -> bool:
         self.loud, self.recorded = heard("attempt.started"), recording()  # once per turn of the loop is often enough
@@ -129,6 +140,9 @@ class Crew:
 
     async def attempt(self, slot: Slot, plan: Plan, job: Job, given: dict[str, Any]) -> Outcome | None:
         return await dress.attempt(self._stage, self.keeper.worker, slot, plan, job, given)
+
+    async def together(self, slot: Slot, plan: Plan, members: list[Member]) -> None:
+        await together(self._stage, self.keeper.worker, slot, plan, members)
 
     async def in_thread(self, slot: Slot, plan: Plan, given: dict[str, Any]) -> str | None:
         return await dress.in_thread(self.threads, slot, functools.partial(dress.call, plan, given))
@@ -202,6 +216,9 @@ class Crew:
         signal("worker.unknown", task=job.task, version=job.version, jobs=1)
         self.pump.decide(job, Snoozed(UNKNOWN), self.policy(job))
 
+    def gathered(self) -> None:
+        self.pump.stir()
+
     def ended(self, job: str) -> None:
         if (held := self.held.pop(job, None)) is not None:
             plan = self.plans.of(held)
@@ -228,22 +245,33 @@ class Crew:
     def stop_asked(self, rows: Iterable[tuple[str, int, int, str]]) -> None:
         waiting: set[str] | None = None
         for job, fence, at, reason in rows:
-            slot = self.running.get(job)
+            slot = self.running.get(job) or self.mates.get(job)
             if slot is not None and slot.job is not None:
-                if slot.job.fence == fence and slot.asked is None:
+                if slot.batch is not None:
+                    if ask(slot, job, fence, at, reason):
+                        self._stop(slot, "cancel")
+                elif slot.job.fence == fence and slot.asked is None:
                     slot.asked = (at, reason)
                     self._stop(slot, "cancel")
                 continue
             if waiting is None:
                 waiting = {one.id for lane in self.lanes for one in lane.queue}
+                waiting.update(*(lane.batches.ids() for lane in self.lanes))
             if job in waiting:
                 self.asked[job] = (at, reason)
+                for lane in self.lanes:
+                    lane.batches.drop(job)
 
     def _stop(self, slot: Slot, why: Stop) -> None:
         plan = slot.plan
         for lane in self.lanes:
             if plan is not None and lane.kind == plan.executor:
                 lane.stop(slot, why)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tell(job: Job, plan: Plan, outcome: Outcome, change: Change, duration: float, fault: BaseException | None) -> None:

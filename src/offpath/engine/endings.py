@@ -21,7 +21,7 @@ def returned(slot: Slot, executor: Executor, outcome: Outcome) -> Outcome | None
     """It returned although it had been told to stop. A coroutine must have swallowed its cancellation, and a plain
     function that has seen `ctx.canceled` may have left its work half done: neither return counts as success.
     """
-    if executor == "thread" and not slot.noticed:
+    if executor != "async" and not slot.noticed:
         return outcome if slot.why != "lost" else None
     return stopped(slot)
 

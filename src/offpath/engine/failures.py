@@ -12,13 +12,48 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from ..core.outcome import MAX_DETAIL, MAX_TRACEBACK, Canceled, Errored, Interrupted, Outcome, Snoozed, error
+from ..core.outcome import (
+    MAX_DETAIL,
+    MAX_TRACEBACK,
+    Canceled,
+    Errored,
+    Interrupted,
+    Outcome,
+    Snoozed,
+    error,
+)
 from ..core.retry import Retry
-from ..errors import ArgumentError, Cancel, ConfigurationError, Problem, ResultError, Snooze
+from ..errors import (
+    ArgumentError,
+    Cancel,
+    ConfigurationError,
+    LeaseLost,
+    Problem,
+    ProcessDied,
+    ProcessFailure,
+    ResultError,
+    Snooze,
+    StepError,
+)
 
 MAX_CHAIN = 5  # causes followed
 MAX_MEMBERS = 5  # members of an exception group shown
 MAX_FRAMES = 30
+
+
+class InChild(ProcessFailure):
+    """An attempt that has failed in a child, with the outcome that was worked out there."""
+
+    def __init__(self, outcome: Errored, exception: str, text: str) -> None:
+        ProcessFailure.__init__(self, exception, text)
+        self.outcome = outcome
+
+
+class Died(InChild, ProcessDied):
+    """No child has lived to say it."""
+
+    def __init__(self, outcome: Errored, text: str) -> None:
+        InChild.__init__(self, outcome, "offpath.errors.ProcessDied", text)
 
 
 class BrokenTransaction(ConfigurationError):
@@ -27,15 +62,19 @@ class BrokenTransaction(ConfigurationError):
 
 def outcome(exc: BaseException, retry: Retry) -> Outcome:
     """The outcome of an attempt that ended with `exc`."""
+    if isinstance(exc, InChild):
+        return exc.outcome
     if isinstance(exc, Snooze):
         return Snoozed(exc.seconds)
     if isinstance(exc, Cancel):
         return Canceled(text(exc))
+    if isinstance(exc, LeaseLost):
+        return Interrupted("another worker has the job")  # which the store will refuse, and the log tell
     if isinstance(exc, ResultError):
         return Errored(error("result", "Result cannot be stored", detail=text(exc)), retryable=False)
     title, detail, status, kind, public = _told(exc)
-    if broken := isinstance(exc, BrokenTransaction):
-        title = "Not one transaction"
+    if broken := isinstance(exc, BrokenTransaction | StepError):
+        title = "Steps have changed" if isinstance(exc, StepError) else "Not one transaction"
     said = error(
         "raised",
         title,
@@ -59,6 +98,28 @@ def undecodable(exc: BaseException) -> Errored:
 def revoked() -> Errored:
     """Whoever started it may no more: nothing was done, and nothing will be."""
     return Errored(error("revoked", "Principal revoked", status=403), retryable=False)
+
+
+def died(how: str, retry: Retry) -> Died:
+    """The process of the attempt died."""
+    return Died(Errored(error("died", "Process died", detail=how), allows(retry, ProcessDied(how))), how)
+
+
+def too_large(how: str, retry: Retry) -> Died:
+    """It was killed because it held more than it may."""
+    return Died(Errored(error("memory", "Memory limit", detail=how), allows(retry, ProcessDied(how))), how)
+
+
+def unready(why: str, retry: Retry) -> Died:
+    """There could be no process for the attempt: its function was not called."""
+    said = error("died", "No process", detail=f"a process for the attempt could not be started: {why}")
+    return Died(Errored(said, allows(retry, ProcessDied(why))), f"could not be started: {why}")
+
+
+def outgrown(exc: MemoryError, limit: str, retry: Retry) -> Errored:
+    """It asked for more at once than its limit, and was refused."""
+    said = error("memory", "Memory limit", detail=limit, exception=name(exc), traceback=trace(exc))
+    return Errored(said, allows(retry, exc))
 
 
 def timeout(limit: float | None, retry: Retry, *, abandoned: bool) -> Errored:
@@ -128,6 +189,8 @@ def name(exc: BaseException) -> str:
     """Its class, with the module unless it is a builtin."""
     try:
         kind = type(exc)
+        if issubclass(kind, ProcessFailure):
+            return str(exc.exception)  # type: ignore[attr-defined]
         module, qualified = str(kind.__module__), str(kind.__qualname__)
     except BaseException:
         return "unknown exception class"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from ..core.batches import Batch
 from ..core.job import Job
-from ..core.options import Policy
+from ..core.options import Executor
+from ..core.policy import Policy
 from ..core.trace import unstamped
 from ..tasks import Hook, HookKind, Registry, Task, parted
 from .inject import Recipes, Wanted
@@ -21,6 +23,8 @@ class Plan:
 
     timeout   seconds, infinite when there is none
     encode    None when the result is not kept
+    batch     how many of its jobs are one call; None: one. Then `parameter` is given their list
+    executor  where its function runs; of one that runs in a child, all but `policy` and `hooks` is the child's to know
     lean      it wants neither context nor providers, no hook listens and nobody is asked: it is run in place
     """
 
@@ -30,17 +34,25 @@ class Plan:
     encode: Callable[[Any], str] | None
     policy: Policy
     timeout: float
-    executor: Literal["async", "thread"]
+    executor: Executor
     wanted: Wanted
     hooks: Mapping[HookKind, tuple[Hook, ...]]
     lean: bool
+    batch: Batch | None
+    parameter: str
+
+
+def nothing(args: str) -> dict[str, Any]:
+    """The arguments of a job that another process decodes."""
+    return {}
 
 
 class Plans:
     """Plans by (task, version, queue, options)."""
 
-    def __init__(self, registry: Registry, recipes: Recipes) -> None:
-        self._registry, self._recipes = registry, recipes
+    def __init__(self, registry: Registry, recipes: Recipes, *, inside: bool = False) -> None:
+        """`inside`: of a child, which runs everything itself."""
+        self._registry, self._recipes, self._inside = registry, recipes, inside
         self._plans: dict[tuple[str, int, str, str | None], Plan] = {}
 
     def of(self, job: Job) -> Plan | None:
@@ -52,23 +64,26 @@ class Plans:
         task = self._registry.get(job.task)
         if task is None or job.version not in task.versions():
             return None
-        shared, tenant = parted(options)
-        if tenant:  # tenants may be many, and share their plans
+        shared, _ = parted(options)
+        if shared != options:  # tenants and ticks may be many, and share their plans
             return self.of(job._replace(options=shared))
         policy = task.policy(job.queue, options)
         wanted = self._recipes.of(task)
         hooks = self._hooks(task)
+        away = task.executor == "process" and not self._inside
         plan = Plan(
             task=task,
             fn=self._registry.around(task.fn),
-            decode=task.decoder(job.version),
+            decode=nothing if away else task.decoder(job.version),
             encode=task.encode_result if policy.keep_result else None,
             policy=policy,
             timeout=float("inf") if policy.timeout is None else policy.timeout,
             executor=task.executor,
             wanted=wanted,
             hooks=hooks,
-            lean=not (task.takes_context or wanted.any or hooks or self._registry.authorizer),
+            lean=not (away or task.takes_context or wanted.any or hooks or self._registry.authorizer),
+            batch=task.batch,
+            parameter=task.parameter,
         )
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()

@@ -5,30 +5,30 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, Generic
 
 from ..core.job import Job
 from ..errors import StoreError
 from ..observe import signal
-from ..ports import Pending, Store
+from ..ports import Pending, R, Store
 from ..tasks import Ready
 from .clock import Clock
 
 SPACING = 0.1  # s between two lines of one attempt
 
 
-class Written:
-    """A line on its way: `await` it on any loop, or block for it with `.result()` from any thread."""
+class Written(Generic[R]):
+    """Something on its way to the store: `await` it on any loop, or block for it with `.result()` from any thread."""
 
     __slots__ = ("_future",)
 
-    def __init__(self, future: concurrent.futures.Future[bool]) -> None:
+    def __init__(self, future: concurrent.futures.Future[R]) -> None:
         self._future = future
 
-    def __await__(self) -> Generator[Any, None, bool]:
+    def __await__(self) -> Generator[Any, None, R]:
         return asyncio.shield(asyncio.wrap_future(self._future)).__await__()
 
-    def result(self, timeout: float | None = None) -> bool:
+    def result(self, timeout: float | None = None) -> R:
         return self._future.result(timeout)
 
 
@@ -86,15 +86,6 @@ class Reporter:
     def forget(self) -> None:
         """The attempt's own transaction has carried what there was."""
         self._closed, self._latest = True, None
-
-    def last(self) -> Pending[bool]:
-        """`close`, from any thread."""
-
-        async def close() -> bool:
-            await self.close()
-            return not self._stale
-
-        return Written(asyncio.run_coroutine_threadsafe(close(), self._loop))
 
     def _start(self) -> None:
         if self._sending is None and self._latest is not None and not self._closed:

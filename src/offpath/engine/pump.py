@@ -12,20 +12,19 @@ from typing import Any, NamedTuple
 from ..core import lifecycle
 from ..core.change import Change
 from ..core.job import Job
-from ..core.options import SUSPECT, Policy
+from ..core.options import SUSPECT
 from ..core.outcome import Interrupted, Outcome
+from ..core.policy import Policy
 from ..errors import StoreUnavailable
 from ..observe import signal
 from ..ports import Exchanged, Store, Verdict, Want
 from . import failures
 from .clock import Clock
+from .intake import Intake
 from .leases import Keeper
 from .slot import Slot, labels
-from .slots import Lane
 
-QUICK = 0.025  # s: an exchange during which quick handlers ran dry was too small
 LONG = 0.020  # s: an exchange that takes longer carries too much
-MOST = 1_200  # jobs here at once, unless there are more slots
 MOST_CHANGES = 1_000
 LEAST_CHANGES = 50
 PATIENCE = (0.05, 5.0)  # s, first and last pause while the store refuses
@@ -48,58 +47,7 @@ class Said(NamedTuple):
     rest: float = RESTS[0]  # s, the next pause if it is locked
 
 
-class Intake:
-    """What one lane claims: how much at a time, and when."""
-
-    def __init__(self, lane: Lane, tasks: str, clock: Clock, poll: float) -> None:
-        self.lane, self.tasks = lane, tasks
-        self.hint = True
-        self.target = lane.count
-        self._clock, self._poll = clock, poll
-        self._poll_at = 0.0
-        self._fed = self._moved = 0
-
-    def room(self, now: float, *, sending: bool, behind: int) -> int:
-        """How many jobs to ask for now; 0 = do not ask. With something to send anyway, asking costs little. Outcomes
-        that are `behind`, too many for the next exchange, take the room of as many jobs: the store is to catch up."""
-        lane = self.lane
-        if not lane.open or not (self.hint or now >= self._poll_at):
-            return 0
-        room = self.target - lane.load - behind
-        return room if room > 0 and (sending or 2 * room >= self.target or lane.free) else 0
-
-    def wakes_at(self) -> float:
-        """When to poll (`Clock.elapsed`)."""
-        lane = self.lane
-        return self._poll_at if lane.open and self.target > lane.load else float("inf")
-
-    def asked(self, now: float) -> None:
-        self.hint = False
-        self._poll_at = now + self._clock.spread(self._poll, 0.1) * 0.9
-
-    def got(self, jobs: Sequence[Job], full: bool, settled: int, took: float) -> None:
-        """Adapt to what came: more at a time while quick handlers run dry, less when there is not so much to do."""
-        lane = self.lane
-        if full:
-            self.hint = True
-            dry = not lane.queue and lane.free
-            if dry and took < QUICK and 4 * settled >= lane.count:
-                self.target = min(2 * self.target, max(MOST, lane.count))
-        else:
-            self.target = max(self.target // 2, lane.count)
-        self._fed += len(jobs)
-        lane.feed(jobs)
-
-    def stagnant(self) -> list[Job]:
-        """Once a second: what would have to wait longer than a second for a slot. Other workers may be idle."""
-        lane = self.lane
-        started = self._fed - len(lane.queue)
-        moved, self._moved = started - self._moved, started
-        back = lane.take_back(keep=max(0, moved)) if len(lane.queue) > moved else []
-        if back:
-            self._fed -= len(back)
-            self.target = lane.count
-        return back
+NOBODY: Mapping[str, Slot] = {}
 
 
 class Pump:
@@ -117,20 +65,24 @@ class Pump:
         running: dict[str, Slot],
         held: dict[str, Job],
         concurrency: int,
+        mates: Mapping[str, Slot] = NOBODY,
     ) -> None:
         self.claiming = True
         self.ending = False  # leave once everything has been sent
         self.lost = False  # a verdict stands on this worker
+        self.resting: frozenset[str] = frozenset()  # queues that are paused
         self.short: Callable[[], None] = lambda: None  # called after a claim that found less than wanted
+        self.freed: Callable[[], None] = lambda: None  # called when jobs under a limit have ended
         self._store, self._keeper, self._clock = store, keeper, clock
         self.intakes, self._queues = intakes, queues
         self._policy = policy
-        self._running, self._held, self._concurrency = running, held, concurrency
+        self._running, self._mates, self._held, self._concurrency = running, mates, held, concurrency
         self._said: list[Said] = []
         self._resting: list[tuple[float, Said]] = []  # until when (`Clock.elapsed`) who is locked is not sent
         self._curious = 0  # of them, how many want to hear the verdict
         self._suspects: set[str] = set()
         self._turn = 0
+        self._roomy = False  # what is to be sent makes room under a limit
         self._over = False  # nothing is sent any more
         self._failing: float | None = None  # since when (`Clock.elapsed`) no exchange has worked
         self._failing_told = 0.0
@@ -144,6 +96,8 @@ class Pump:
         """An attempt has ended; its outcome leaves with the next exchange."""
         if said.then is not None:
             self._curious += 1
+        if said.job.lane is not None:
+            self._make_room()
         if self._over:
             self._answered([said], ["stale"], {})
             return
@@ -154,7 +108,16 @@ class Pump:
     def settled(self, job: Job) -> None:
         """This one needs no exchange: its own transaction has carried its outcome. There is room for another."""
         self._suspects.discard(job.id)
+        if job.lane is not None:
+            self._make_room()
+            self.freed()
         self.stir()
+
+    def _make_room(self) -> None:
+        """A job under a limit has ended here: whoever may start in its place is asked for once that is written."""
+        self._roomy = True
+        for intake in self.intakes:
+            intake.hint = True
 
     def hint(self) -> None:
         """There may be work."""
@@ -166,6 +129,11 @@ class Pump:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    @property
+    def _asking(self) -> bool:
+        """Not while all queues are paused: who asks for nothing is not told either whether it is still alive."""
+        return self.claiming and bool(self._queues())
 
     @property
     def pending(self) -> int:
@@ -192,7 +160,7 @@ class Pump:
             now = self._clock.elapsed()
             if self._resting:
                 self._rested(now)
-            intake, want = self._wants(now) if self.claiming else (None, None)
+            intake, want = self._wants(now) if self._asking else (None, None)
             if not self._said and want is None:
                 if self.ending and not self._resting:
                     return
@@ -225,10 +193,16 @@ class Pump:
                 self._keeper.confirm(sent)
             else:
                 self.lost = True
+            if self._roomy and batch:
+                self._roomy = any(said.job.lane is not None for said in self._said)
+                self.freed()
             self._judged(batch, answer)
             self._paced(len(batch), took)
             if intake is not None:
-                self._claimed(intake, answer, len(batch), took)
+                again = False
+                if want is not None and want.limited is not None and intake.gate is not None:
+                    again = intake.gate.seen(answer.limited, answer.full)
+                self._claimed(intake, answer, len(batch), took, again)
 
     def _failed(self, error: Exception, now: float) -> None:
         """An outage is told of when it begins, and once a minute; anything else every time."""
@@ -266,14 +240,13 @@ class Pump:
             if room:
                 self._turn = turn + 1
                 free = max(0, min(intake.lane.free, room, self._concurrency - len(self._running)))
-                return intake, Want(self._queues(), intake.tasks, room, free, not self._suspects)
+                look = None if intake.gate is None else intake.gate.look(room, free)
+                return intake, Want(self._queues(), intake.tasks, room, free, not self._suspects, look)
         return None, None
 
     async def _wait(self, now: float) -> None:
         self._waiter = waiter = self._loop.create_future()
-        at = (
-            min((intake.wakes_at() for intake in self.intakes), default=float("inf")) if self.claiming else float("inf")
-        )
+        at = min((intake.wakes_at() for intake in self.intakes), default=float("inf")) if self._asking else float("inf")
         at = min([at, *(until for until, _ in self._resting)])
         timer = self._loop.call_later(max(0.001, at - now), self.stir) if at < float("inf") else None
         try:
@@ -283,7 +256,7 @@ class Pump:
             if timer is not None:
                 timer.cancel()
 
-    def _claimed(self, intake: Intake, answer: Exchanged, settled: int, took: float) -> None:
+    def _claimed(self, intake: Intake, answer: Exchanged, settled: int, took: float, again: bool) -> None:
         jobs = answer.claimed
         if not answer.alive:
             return  # whatever came is not ours any more
@@ -291,14 +264,18 @@ class Pump:
             # They may take the process with them, or must not wait here: first in line.
             jobs = sorted(jobs, key=lambda job: not (job.crashes or job.once))
             self._suspects.update(job.id for job in jobs if job.crashes >= SUSPECT)
-        if self._running and any(job.id in self._running for job in jobs):
+        here = {**self._running, **self._mates} if self._mates else self._running
+        if here and any(job.id in here for job in jobs):
             # Given up by us while we were thought dead, and claimed again: never two attempts in one process.
-            self._held.update((job.id, job) for job in jobs if job.id in self._running)
-            jobs = [job for job in jobs if job.id not in self._running]
+            self._held.update((job.id, job) for job in jobs if job.id in here)
+            jobs = [job for job in jobs if job.id not in here]
         if not self.claiming:  # asked to stop while the claim was on its way
             self.give_back(jobs)
             return
-        intake.got(jobs, answer.full, settled, took)
+        if self.resting and any(job.queue in self.resting for job in jobs):  # paused meanwhile
+            self.give_back([job for job in jobs if job.queue in self.resting])
+            jobs = [job for job in jobs if job.queue not in self.resting]
+        intake.got(jobs, answer.full or again, settled, took)
         if not answer.full:
             self.short()
 
@@ -308,6 +285,17 @@ class Pump:
         self._held.clear()
         self.give_back(held)
         return len(held)
+
+    def rest(self, queues: frozenset[str]) -> None:
+        """These queues are paused, and no others: what is here of them and has not started goes back."""
+        self.resting = queues
+        if queues:
+            for intake in self.intakes:
+                self.give_back(intake.returned(queues))
+            held = [job for job in self._held.values() if job.queue in queues]
+            for job in held:
+                del self._held[job.id]
+            self.give_back(held)
 
     def give_back(self, jobs: Sequence[Job]) -> None:
         """Jobs that have not started, for another worker to take."""
@@ -333,6 +321,8 @@ class Pump:
     def _judged(self, batch: Sequence[Said], answer: Exchanged) -> None:
         if self._suspects:
             self._suspects.difference_update(said.job.id for said in batch)
+        if any(said.job.key is not None for said in batch):
+            self.hint()  # another one may have waited for the key
         if self._curious or answer.verdicts.count("applied") != len(batch):
             self._answered(batch, answer.verdicts, answer.asked)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..observe import signal
 from .pump import Pump
-from .slots import Lane
+from .slots import KILLED, Lane
 
 AT_ONCE = 1.0  # s for handlers to react to their cancellation when there is no time
 FLUSH = 10.0  # s for the last outcomes to reach the store
@@ -52,6 +52,8 @@ async def drain(
         if not await _quiet(lanes, grace, hurry):
             if hurry.is_set():
                 await _quiet(lanes, AT_ONCE, None)
+            if sum(lane.kill() for lane in lanes):
+                await _quiet([lane for lane in lanes if lane.kind == "process"], KILLED, None)
             for lane in lanes:
                 lane.give_up()
     pump.ending = True

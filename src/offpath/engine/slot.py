@@ -5,21 +5,34 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from ..core.change import Change
 from ..core.job import Job
+from ..core.options import Executor as Executor
 from ..core.outcome import Outcome
 from ..core.trace import trace_id
 from ..tracing import Span
 from .plans import Plan
 
+if TYPE_CHECKING:
+    from .batches import Member
+
 T = TypeVar("T")
-Executor = Literal["async", "thread"]
 Stop = Literal["timeout", "deadline", "cancel", "interrupt", "lost"]
 """Why an attempt is told to stop: its time is up, someone asked, we stop, or the job is not ours any more."""
 
 NEVER = float("inf")
+
+
+class Process(Protocol):
+    """The process in which an attempt runs."""
+
+    def stop(self) -> None:
+        """SIGTERM, once however often it is called."""
+        ...
+
+    def kill(self) -> None: ...
 
 
 class Slot:
@@ -31,23 +44,28 @@ class Slot:
     why        why it has been told to stop
     asked      when someone asked the job to stop (store time), and why
     threaded   its function runs in a thread at this moment: cancelling the coroutine would not stop it
+    process    the process that its function runs in at this moment; `killed` when it has been sent SIGKILL
     unbegun    its job, as long as hooks and providers go before and its function has not been called
     noticed    its function has seen `ctx.canceled`
     abandoned  nobody listens to it any more
     carried    what it said, and the change that its own transaction has brought into the store: it is settled
     span       what records it, if anything does
+    batch      the jobs of the batch that it runs; `job` is the first of them
     """
 
     __slots__ = (
         "abandoned",
         "again",
         "asked",
+        "batch",
         "carried",
         "handle",
         "job",
+        "killed",
         "limit",
         "noticed",
         "plan",
+        "process",
         "span",
         "started",
         "threaded",
@@ -65,8 +83,10 @@ class Slot:
         self.asked: tuple[int, str] | None = None
         self.unbegun: Job | None = None
         self.span: Span | None = None
+        self.batch: list[Member] | None = None
         self.carried: tuple[Outcome, Change] | None = None
-        self.threaded = self.noticed = self.abandoned = False
+        self.process: Process | None = None
+        self.threaded = self.killed = self.noticed = self.abandoned = False
 
     def tell(self, why: Stop, limit: float, again: float) -> None:
         """Tell the attempt to stop; a thread hears of it when it asks."""
@@ -74,12 +94,14 @@ class Slot:
         self.insist()
 
     def insist(self) -> None:
-        if self.handle is not None and not self.threaded:
+        if self.process is not None:
+            self.process.stop()
+        elif self.handle is not None and not self.threaded:
             self.handle.cancel()
 
     async def calm(self) -> None:
         """Forget cancellations that were meant for the attempt that has just ended."""
-        self.why, self.asked, self.again, self.noticed = None, None, NEVER, False
+        self.why, self.asked, self.again, self.noticed, self.killed = None, None, NEVER, False, False
         if self.handle is None or not self.handle.cancelling():
             return
         self._forgive()

@@ -10,66 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Coroutine, Iterable
-from typing import Any, Protocol
+from collections.abc import Container, Iterable
 
-from ..core.change import Change
 from ..core.job import Job
 from ..core.outcome import Done, Expired, Outcome
 from ..observe import signal
 from ..tracing import arrive, record
 from . import endings, failures
-from .clock import Clock
-from .plans import Plan, Plans
+from .batches import Batches
+from .host import Host
 from .slot import NEVER, Executor, Slot, Stop, in_context, labels
 from .wheel import INSIST, Wheel
 
 BUDGET = 0.001  # s of one turn of the loop for handlers that never suspend
+KILLED = 10.0  # s for the kernel to take a killed process away
 STUCK = 4  # times the number of slots: so many abandoned attempts are replaced, then capacity shrinks
 
 
-class Host(Protocol):
-    """What a lane needs of the worker."""
-
-    clock: Clock
-    plans: Plans
-    running: dict[str, Slot]  # by job id; both lanes
-    asked: dict[str, tuple[int, str]]  # cancel requests of jobs that have not started
-    loud: bool  # somebody listens to signals of level DEBUG
-    recorded: bool  # attempts have spans
-    concurrency: int  # attempts at once, both lanes together
-    held: dict[str, Job]  # jobs that wait for an earlier attempt of theirs to end here
-
-    def fenced(self) -> bool: ...
-    def settle(
-        self, job: Job, plan: Plan, outcome: Outcome, started: float, fault: BaseException | None
-    ) -> Coroutine[Any, Any, None] | None:
-        """Hand the outcome to the pump. What comes back waits for the store's verdict and runs the hooks; it never
-        raises."""
-        ...
-
-    def settled(
-        self, job: Job, plan: Plan, outcome: Outcome, change: Change, started: float
-    ) -> Coroutine[Any, Any, None] | None:
-        """The attempt's own transaction has brought its change into the store. What comes back runs the hooks."""
-        ...
-
-    async def attempt(self, slot: Slot, plan: Plan, job: Job, given: dict[str, Any]) -> Outcome | None:
-        """One job in full dress; gives what it says, None for nothing at all. See `Slot.carried` too."""
-        ...
-
-    async def in_thread(self, slot: Slot, plan: Plan, given: dict[str, Any]) -> str | None:
-        """The same of a plain function that wants nothing else."""
-        ...
-
-    def unknown(self, job: Job) -> None: ...
-    def ended(self, job: str) -> None:
-        """No attempt of this held job runs here any more."""
-        ...
-
-
 class Lane:
-    """N slots on one deque: coroutines on the loop, or plain functions in as many threads."""
+    """N slots on one deque: coroutines on the loop, or functions in as many threads or processes."""
 
     def __init__(self, kind: Executor, count: int, host: Host, grace: float) -> None:
         """`grace`: seconds that an attempt which has been told to stop may take to do so."""
@@ -79,7 +38,8 @@ class Lane:
         self.slots: list[Slot] = []
         self.abandoned: set[Slot] = set()
         self.open = True  # False: start nothing
-        self.neighbour: Lane | None = None  # the lane that shares `host.concurrency` with this one
+        self.neighbours: tuple[Lane, ...] = ()  # the lanes that share `host.concurrency` with this one
+        self.batches = Batches(self)
         self._idle: list[asyncio.Future[None]] = []
         self._closed = False
         self._quiet: asyncio.Event | None = None
@@ -123,13 +83,32 @@ class Lane:
         """Jobs here: waiting and running."""
         return len(self.queue) + len(self.slots) - len(self._idle)
 
-    def take_back(self, keep: int = 0) -> list[Job]:
-        """Everything that has not started, but for the first `keep`."""
-        back = []
-        while len(self.queue) > keep:
-            job = self.queue.pop()
+    @property
+    def crowded(self) -> bool:
+        """Every slot has an attempt, or the worker as many as it may."""
+        return len(self.host.running) >= self.host.concurrency or all(slot.job is not None for slot in self.slots)
+
+    def take_back(self, keep: int | None = None) -> list[Job]:
+        """Everything that has not started; with `keep`, but for the first so many, and for what gathers in batches."""
+        back = [] if keep is not None else self.batches.give_up()
+        while len(self.queue) > (keep or 0):
+            back += self.batches.of(self.queue.pop())
+        for job in back:
             self.host.asked.pop(job.id, None)  # settling it will meet the request
-            back.append(job)
+        return back
+
+    def take_back_of(self, queues: Container[str]) -> list[Job]:
+        """Of what has not started, all that is of these queues."""
+        back = self.batches.give_up(queues)
+        standing = [job for job in self.queue if job.queue in queues]
+        if standing:
+            kept = [job for job in self.queue if job.queue not in queues]
+            self.queue.clear()
+            self.queue.extend(kept)
+            for job in standing:
+                back += self.batches.of(job)
+        for job in back:
+            self.host.asked.pop(job.id, None)  # settling it will meet the request
         return back
 
     def stop_all(self, why: Stop) -> None:
@@ -149,6 +128,10 @@ class Lane:
         while self.busy:
             self._quiet = asyncio.Event()
             await self._quiet.wait()
+
+    def kill(self) -> int:
+        """Kill the processes of attempts that have been told to stop; how many there were."""
+        return sum(self._kill(slot) for slot in self.slots if slot.why is not None)
 
     def give_up(self) -> None:
         """Abandon every attempt that is still there, without waiting for its grace to end."""
@@ -197,6 +180,11 @@ class Lane:
             if plan is None:
                 host.unknown(job)
                 continue
+            if plan.batch is not None:
+                gathered = self.batches.take(job, plan)
+                if gathered is not None and not await self.batches.serve(slot, gathered):
+                    return
+                continue
             outcome: Outcome | None
             fault: BaseException | None = None
             slot.job, slot.plan, slot.started = job, plan, now
@@ -238,8 +226,9 @@ class Lane:
                 return
             del running[job.id]
             slot.job = slot.plan = None
-            if self.neighbour is not None and len(running) == most - 1:
-                self.neighbour.wake()
+            if self.neighbours and len(running) == most - 1:
+                for neighbour in self.neighbours:
+                    neighbour.wake()
             if slot.carried is not None:
                 (outcome, change), slot.carried = slot.carried, None
                 hooks = host.settled(job, plan, outcome, change, now)
@@ -312,8 +301,17 @@ class Lane:
             assert plan is not None  # noqa: S101
             timely = slot.started + plan.timeout
             self.stop(slot, "deadline" if slot.limit < timely else "timeout")
-        else:
+        elif not self._kill(slot):
             self._abandon(slot)
+
+    def _kill(self, slot: Slot) -> bool:
+        """Whether there is a process to kill; its end is the attempt's, in a moment."""
+        if slot.process is None or slot.killed:
+            return False
+        slot.killed = True
+        slot.limit = self.host.clock.elapsed() + KILLED
+        slot.process.kill()
+        return True
 
     def _abandon(self, slot: Slot) -> None:
         """It does not stop: settle without it, let a new slot take its place, and never listen to it again."""
@@ -331,17 +329,19 @@ class Lane:
         elif self._quiet is not None and not self.busy:
             self._quiet.set()
         outcome = endings.stopped(slot)
-        endings.record(slot, outcome, None)
-        if outcome is not None:
-            told = job
-            if slot.asked is not None:
-                told = job._replace(cancel_at=slot.asked[0], cancel_reason=slot.asked[1])
-            hooks = host.settle(told, plan, outcome, slot.started, None)
-            if hooks is not None:
+        if slot.asked is not None:
+            job = job._replace(cancel_at=slot.asked[0], cancel_reason=slot.asked[1])
+        told = [job]
+        if slot.batch is None:
+            endings.record(slot, outcome, None)
+        else:
+            told = self.batches.abandon(slot, outcome)
+        for job in told:
+            if outcome is not None and (hooks := host.settle(job, plan, outcome, slot.started, None)) is not None:
                 task = self._loop.create_task(hooks)
                 self._hooks.add(task)
                 task.add_done_callback(self._hooks.discard)
-        host.ended(job.id)
+            host.ended(job.id)
 
     def _returned_late(self, slot: Slot, job: Job) -> None:
         self.abandoned.discard(slot)

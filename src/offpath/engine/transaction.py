@@ -25,8 +25,8 @@ from .clock import Clock
 from .drivers import Driver, Pause, driver_of
 from .failures import BrokenTransaction
 from .plans import Plan
-from .progress import Reporter
 from .slot import Slot
+from .voice import Voice
 
 R = TypeVar("R")
 Steps = Generator[Any, Any, R]
@@ -71,11 +71,9 @@ class Outside(NamedTuple):
 class Own:
     """The transaction of one attempt."""
 
-    def __init__(
-        self, outside: Outside, slot: Slot, plan: Plan, job: Job, given: object, reporter: Reporter | None
-    ) -> None:
+    def __init__(self, outside: Outside, slot: Slot, plan: Plan, job: Job, given: object, voice: Voice | None) -> None:
         self._store, self._clock, self._announce, self._one_writer = outside
-        self._slot, self._plan, self._job, self._reporter = slot, plan, job, reporter
+        self._slot, self._plan, self._job, self._voice = slot, plan, job, voice
         self._driver: Driver = driver_of(given)
         self._hints: list[Hint] = []
 
@@ -89,10 +87,10 @@ class Own:
         except (Exception, asyncio.CancelledError) as error:
             yield from self.undo()
             raise _plainly(error) from error
+        if self._voice is not None:
+            self._voice.own(one_writer=self._one_writer)
         if self._one_writer:
             locked_here.set(self._locked)
-            if self._reporter is not None:
-                self._reporter.hold()
 
     def finish(self, result: str | None) -> Steps[Ending]:
         """The function has returned: settle and commit, or roll back."""
@@ -105,8 +103,8 @@ class Own:
             yield from self._back()
             return Ending(outcome)
         try:
-            if self._reporter is not None and not self._one_writer:
-                yield Ask(self._reporter.last())
+            if self._voice is not None and not self._one_writer:
+                yield Ask(self._voice.last())
             yield from self._driver.check()
             policy = self._plan.policy
             change = lifecycle.settle(job, said, policy, self._clock.now(), self._clock.chance())
@@ -125,8 +123,9 @@ class Own:
     def _settle(self, change: Change) -> Steps[tuple[Verdict, int | None, str | None]]:
         job, verbs = self._job, self._store.verbs
         worker = job.worker or ""
-        if self._one_writer and self._reporter is not None and (line := self._reporter.latest) is not None:
-            yield self._run(verbs.progress(job.id, job.fence, worker, line))  # a late one is refused, as we are then
+        if self._voice is not None:
+            for verb in self._voice.held():
+                yield self._run(verb)
         for pause in LOCKED_PAUSES:
             verdict, at, reason = yield self._run(verbs.settle_one(worker, change))
             if verdict != "changed" or at is not None:
@@ -141,8 +140,8 @@ class Own:
             yield from self.undo()
             if not (yield from self._landed()):
                 raise
-        if self._reporter is not None:
-            self._reporter.forget()
+        if self._voice is not None:
+            self._voice.forget()
         if self._hints:
             self._announce(self._hints)
 

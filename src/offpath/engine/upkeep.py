@@ -16,6 +16,7 @@ from ..errors import SchemaError, StoreUnavailable
 from ..observe import signal
 from ..ports import Round, Store, Verb
 from ..tasks import Registry
+from . import alerts
 from .clock import Clock
 
 PAGE = 500
@@ -40,9 +41,11 @@ class Upkeep:
     async def run(self) -> None:
         duties: tuple[tuple[str, float, Callable[[], Awaitable[None]]], ...] = (
             ("overdue", self._every, self._overdue),
+            ("keys", self._every, self._keys),
             ("orphans", MINUTE, self._orphans),
             ("prune", MINUTE, self._prune),
             ("unknown", MINUTE, self.unknown),
+            *((("alerts", self._every, self._alerts),) if self._registry.alerts else ()),
         )
         clock = self._clock
         # Not all at once at the start, and not in step with the other workers.
@@ -95,9 +98,16 @@ class Upkeep:
         if jobs := await self._pages("overdue", self._store.verbs.overdue):
             signal("upkeep.overdue", jobs=jobs)
 
+    async def _keys(self) -> None:
+        if jobs := await self._pages("keys", self._store.verbs.free_keys):
+            signal("upkeep.freed", jobs=jobs)
+
     async def _prune(self) -> None:
-        if jobs := await self._pages("prune", lambda page, _: self._store.verbs.prune(page)):
+        if jobs := await self._pages("prune", self._store.verbs.prune):
             signal("upkeep.pruned", jobs=jobs)
+
+    async def _alerts(self) -> None:
+        await alerts.look(self._store, self._registry, self._clock)
 
     async def unknown(self) -> None:
         """Jobs of a task, or a version, that no worker knows stay where they are; someone should hear of it."""

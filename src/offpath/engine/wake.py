@@ -16,10 +16,16 @@ REST = 0.1  # s between two looks at when the next job falls due
 class Ear:
     """Hears hints on any thread and passes them to the loop, several at once as one."""
 
-    def __init__(self, transport: Transport, on_work: Callable[[], None], on_cancel: Callable[[], None]) -> None:
-        self._on_work, self._on_cancel = on_work, on_cancel
+    def __init__(
+        self,
+        transport: Transport,
+        on_work: Callable[[], None],
+        on_cancel: Callable[[], None],
+        on_queue: Callable[[], None],
+    ) -> None:
+        self._on_work, self._on_cancel, self._on_queue = on_work, on_cancel, on_queue
         self._loop = asyncio.get_running_loop()
-        self._work = self._cancel = False
+        self._work = self._cancel = self._queue = False
         self._leave = transport.subscribe(self._heard)
 
     def close(self) -> None:
@@ -28,24 +34,29 @@ class Ear:
     def _heard(self, hint: Hint) -> None:
         if hint.kind == "event":
             return
-        stirred = self._work or self._cancel
+        stirred = self._work or self._cancel or self._queue
         if hint.kind == "work":
             # No look at the names: a worker may serve queues it has not heard of, and a needless look costs little.
             self._work = True
-        else:
+        elif hint.kind == "cancel":
             self._cancel = True
+        else:
+            self._queue = True
         if not stirred:
             try:
                 self._loop.call_soon_threadsafe(self._pass_on)
             except RuntimeError:  # the loop has been closed: nobody is left to be stirred
-                self._work = self._cancel = False
+                self._work = self._cancel = self._queue = False
 
     def _pass_on(self) -> None:
-        work, cancel, self._work, self._cancel = self._work, self._cancel, False, False
+        work, cancel, queue = self._work, self._cancel, self._queue
+        self._work = self._cancel = self._queue = False
         if work:
             self._on_work()
         if cancel:
             self._on_cancel()
+        if queue:
+            self._on_queue()
 
 
 class Alarm:

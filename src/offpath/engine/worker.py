@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 from uuid import uuid4
 
-from ..errors import StoreError
+from ..errors import ConfigurationError, StoreError
 from ..observe import signal
 from ..ports import Store, Transport
 from ..settings import Settings
 from ..tasks import Registry
+from . import children
 from .census import Census
 from .clock import Clock, clock
 from .crew import Crew
 from .leases import Keeper, Listener
+from .limits import Freed, Gate
 from .pump import Pump
+from .schedules import Ticker, known
 from .shutdown import drain, on_signals
 from .upkeep import Upkeep
 from .wake import Alarm, Ear
-from .watch import Watch
+from .watch import LOOK, Watch
 
 
 class Worker:
@@ -46,12 +48,18 @@ class Worker:
         until_empty: bool = False,
         time: Clock | None = None,
     ) -> None:
+        if children.in_child:
+            raise ConfigurationError(
+                'a process for tasks (executor="process") imports this module to find them, and that starts a worker: '
+                'put what starts it under `if __name__ == "__main__":`'
+            )
         self.ready = asyncio.Event()  # registered, and claiming
         self._store, self._transport, self._registry, self._settings = store, transport, registry, settings
         self._queues, self._until_empty = queues, until_empty
         self._clock = time if time is not None else clock(store)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._crew: Crew | None = None
+        self._ticker: Ticker | None = None
         self._stops = 0
         self._stopping, self._hurry = asyncio.Event(), asyncio.Event()
 
@@ -85,9 +93,14 @@ class Worker:
             crew = self._crew = Crew(self._store, self._registry, self._settings, self._clock, self._transport.announce)
             crew.until_empty = self._until_empty
             await asyncio.to_thread(self._store.open)
+            if rules := self._registry.limits.rules():
+                await self._store.perform(lambda: self._store.verbs.declare(rules))
             self._transport.open()
             crew.start()
             try:
+                if not self._until_empty:  # one that is to end by itself leaves schedules to others: they would keep it
+                    self._ticker = Ticker(self._store, self._registry, self._clock)
+                    await self._ticker.begin()
                 while not self._stopping.is_set():
                     await Life(self, crew).live()
             finally:
@@ -104,14 +117,16 @@ class Life:
         self._loop = loop = asyncio.get_running_loop()
         self._registered = asyncio.Event()
         self._emptied = asyncio.Event()
-        self._parting = False
+        self._parting = self._again = False
+        self._looking: asyncio.Task[None] | None = None
+        self._look = asyncio.Lock()  # of two looks the later one is to be believed
         self._census = Census(store, worker._registry, clock, worker._queues)
         self._upkeep = Upkeep(store, worker._registry, clock, settings.renew)
         self._watch = Watch(loop, crew.lanes, clock, self.id)
         self._keeper = Keeper(
             store,
             self.id,
-            json.dumps(worker._registry.claims()),
+            known(worker._registry, fires=not worker._until_empty),
             f"{socket.gethostname()}:{os.getpid()}",
             (settings.lease, settings.renew),
             clock,
@@ -130,25 +145,30 @@ class Life:
             self._census.queues,
             policy=crew.policy,
             running=crew.running,
+            mates=crew.mates,
             held=crew.held,
             concurrency=settings.concurrency,
         )
         self._alarm = Alarm(store, clock, self._pump.hint)
         self._pump.short = self._short
+        self._pump.freed = self._freed = Freed(worker._transport.announce)
+        for intake in self._pump.intakes:
+            intake.gate = Gate(clock, self._limited)
         crew.begin(self._keeper, self._pump, self._alarm)
 
     async def live(self) -> None:
         """Register, work, and end: told to stop, nothing left to do, or judged dead."""
         worker, crew, pump = self._worker, self._crew, self._pump
+        self._watch.start()
         self._keeper.start()
         duties: list[asyncio.Task[Any]] = []
         ear: Ear | None = None
         try:
             if not await _first(self._registered, worker._stopping):
                 return
-            ear = Ear(worker._transport, pump.hint, crew.look_for_cancels)
+            ear = Ear(worker._transport, pump.hint, crew.look_for_cancels, self._look_around)
             pumping = self._loop.create_task(pump.run())
-            duties = [self._loop.create_task(duty) for duty in (self._upkeep.run(), self._mind())]
+            duties = [self._loop.create_task(duty) for duty in self._duties()]
             self._alarm.look()
             signal(
                 "worker.started",
@@ -167,9 +187,18 @@ class Life:
             await asyncio.gather(*duties, return_exceptions=True)
             if ear is not None:
                 ear.close()
+            if self._looking is not None:
+                self._looking.cancel()
             self._alarm.close()
+            self._freed.close()
             self._keeper.leave()
+            self._watch.stop()
             await asyncio.to_thread(self._keeper.join, self._settings.lease)
+            self._watch.join(LOOK)
+
+    def _duties(self) -> list[Coroutine[Any, Any, None]]:
+        ticker = self._worker._ticker
+        return [self._upkeep.run(), self._mind(), *([ticker.run()] if ticker is not None else [])]
 
     async def _work(self, pumping: asyncio.Task[None]) -> None:
         worker, crew = self._worker, self._crew
@@ -205,7 +234,7 @@ class Life:
         while True:
             await asyncio.sleep(clock.spread(min(1.0, settings.poll)))
             try:
-                await self._census.refresh()
+                await self._around()
             except Exception as error:  # the pump meets the same trouble; what follows is due all the same
                 signal("upkeep.failed", duty="census", error=str(error))
             for intake in pump.intakes:
@@ -213,6 +242,29 @@ class Life:
             if clock.elapsed() >= cancels_at:
                 cancels_at = clock.elapsed() + settings.renew
                 crew.look_for_cancels()
+
+    async def _around(self) -> None:
+        """New queues; and those that were paused or resumed, at once."""
+        async with self._look:
+            changed = await self._census.refresh()
+        if changed:
+            self._pump.rest(self._census.paused)
+            self._pump.hint()  # there may be work in what was resumed
+
+    def _look_around(self) -> None:
+        """A queue was paused or resumed. A look that is on its way may have seen neither: look again after it."""
+        self._again = True
+        if self._looking is None or self._looking.done():
+            self._looking = self._loop.create_task(self._keep_looking())
+
+    async def _keep_looking(self) -> None:
+        with contextlib.suppress(StoreError):  # the next poll looks again
+            while self._again:
+                self._again = False
+                await self._around()
+
+    def _limited(self) -> bool:
+        return self._worker._registry.limits.any or self._census.limited
 
     def _short(self) -> None:
         """A claim found less than was wanted: when does the next job fall due, and is there anything left at all?"""

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
-from ..app.desk import Counter, at_once
-from ..core.call import Call
+from ..app.desk import at_once
 from ..core.job import Job, State
 from ..core.options import MAX_NAME, MAX_URL, SECOND, CallOptions, check_name
 from ..errors import ArgumentError, ConfigurationError, UncommittedError
 from ..observe import signal
-from ..ports import Enqueued, NewJob, NewOperation, OperationRow, Verb
-from ..tasks import Task
+from ..ports import Enqueued, OperationRow, Verb
+from ..tasks import Linked, Task
 from .idempotency import Verbatim, pack
 from .keys import Ticket, known
 from .messages import Caller, Refused, Replayed
 from .operations import created_at, dumps, moment, spread
 from .service import Service
+from .works import OneJob, WholeFlow, first_options, work_of
 
 Headers = list[tuple[bytes, bytes]]
 _FIXED: Headers = [
@@ -99,31 +99,30 @@ class Acceptance:
         raise error
 
 
-async def accept(service: Service, task: Task[..., Any], args: str, start: Start) -> Acceptance:
+async def accept(service: Service, work: Task[..., Any] | Linked[Any], args: str, start: Start) -> Acceptance:
     """Enqueue and render; returns once the job is durable, or written to `start.tx`.
 
     StoreUnavailable when the database cannot take it; Refused (409) when its key is held by an operation that the
     caller cannot see, or (409, 422) for the sake of its Idempotency-Key. Replayed when that one is known and there is
     a `start.tx`, in which something may have been done that must not stay.
     """
-    if (look := service.admit(start.caller, start.options.queue or task.options.queue)) is not None:
-        await look
     desk = service.jobs.desk
+    if (look := service.admit(start.caller, start.options.queue or first_options(work, desk).queue)) is not None:
+        await look
     if start.options.callback is not None:
         await _callback(service, start.options.callback)
-    call, new = _new(desk, task, args, start)
+    new = work_of(desk, work, args, start.caller, start.label, start.options)
     if desk.instead is not None:  # offpath.testing.run_inline: it has been done when we answer, and no row is written
-        (done,) = await desk.instead.submit((call,), start.tx)
-        return _render(service, task, new.job._replace(id=done.id), start, None)
+        return _render(service, new.task, new.job._replace(id=await new.instead(start.tx)), start, None)
     if start.ticket is not None and _free(start.ticket):
-        keyed = _Keyed(service, task, new, start, start.ticket)
+        keyed = _Keyed(service, new, start, start.ticket)
         if start.tx is None:
             await service.store.perform(keyed.work)
         elif inspect.isawaitable(writing := service.store.read_on(start.tx, keyed.work())):
             await writing
         return keyed.end()
-    writing = desk.write((new,), start.tx)
-    made = _render(service, task, new.job, start, None)  # while it is being committed
+    writing = new.write(start.tx)
+    made = _render(service, new.task, new.job, start, None)  # while it is being committed
     (said,) = await writing
     bond = None if start.tx is None else _bond(service, said.id, start.tx)
     if not said.existing:
@@ -136,28 +135,27 @@ async def accept(service: Service, task: Task[..., Any], args: str, start: Start
     return _known(service, await row if inspect.isawaitable(row) else row, start, bond)
 
 
-def accept_sync(service: Service, task: Task[..., Any], args: str, start: Start) -> Acceptance:
+def accept_sync(service: Service, work: Task[..., Any] | Linked[Any], args: str, start: Start) -> Acceptance:
     """The same, blocking: for handlers that are plain functions."""
-    if (look := service.admit(start.caller, start.options.queue or task.options.queue)) is not None:
-        look.result()
     desk = service.jobs.desk
+    if (look := service.admit(start.caller, start.options.queue or first_options(work, desk).queue)) is not None:
+        look.result()
     if start.options.callback is not None:
         asyncio.run(_callback(service, start.options.callback))
-    call, new = _new(desk, task, args, start)
+    new = work_of(desk, work, args, start.caller, start.label, start.options)
     if desk.instead is not None:
-        (done,) = desk.instead.submit_sync((call,), start.tx)
-        return _render(service, task, new.job._replace(id=done.id), start, None)
+        return _render(service, new.task, new.job._replace(id=new.instead_sync(start.tx)), start, None)
     if start.ticket is not None and _free(start.ticket):
-        keyed = _Keyed(service, task, new, start, start.ticket)
+        keyed = _Keyed(service, new, start, start.ticket)
         if start.tx is None:
             service.store.perform(keyed.work).result()
         else:
             at_once(service.store.read_on(start.tx, keyed.work()), start.tx)
         return keyed.end()
-    (said,) = desk.write_sync((new,), start.tx)
+    (said,) = new.write_sync(start.tx)
     bond = None if start.tx is None else _bond(service, said.id, start.tx)
     if not said.existing:
-        return _render(service, task, new.job, start, bond)
+        return _render(service, new.task, new.job, start, bond)
     verb = service.store.verbs.operation(said.id)
     if start.tx is None:
         return _known(service, service.store.read(verb).result(), start, None)
@@ -175,8 +173,8 @@ def _free(ticket: Ticket) -> bool:
 class _Keyed:
     """An acceptance under an Idempotency-Key: reserved, enqueued and remembered in one transaction."""
 
-    def __init__(self, service: Service, task: Task[..., Any], new: NewJob, start: Start, ticket: Ticket) -> None:
-        self.service, self.task, self.new, self.start, self.ticket = service, task, new, start, ticket
+    def __init__(self, service: Service, new: OneJob | WholeFlow, start: Start, ticket: Ticket) -> None:
+        self.service, self.new, self.start, self.ticket = service, new, start, ticket
         self.made: Acceptance | None = None
 
     def work(self) -> Verb[list[Enqueued]]:
@@ -186,7 +184,7 @@ class _Keyed:
         if not reserved.fence:
             ticket.answer = known(self.service.problems, reserved.found, ticket.fingerprint, self.service.soon())
             return []
-        said = yield from verbs.enqueue([self.new])
+        said = yield from self.new.verb(verbs)
         try:
             made = self.made = yield from self._made(said[0])
         except Refused:
@@ -197,7 +195,7 @@ class _Keyed:
 
     def _made(self, said: Enqueued) -> Verb[Acceptance]:
         if not said.existing:
-            return _render(self.service, self.task, self.new.job, self.start, None)
+            return _render(self.service, self.new.task, self.new.job, self.start, None)
         row = yield from self.service.store.verbs.operation(said.id)
         return _known(self.service, row, self.start, None)
 
@@ -221,12 +219,6 @@ async def _callback(service: Service, url: str) -> None:
     if service.callbacks is None:
         raise ConfigurationError("callback= needs Operations(…, webhooks=Webhooks(…, callbacks=…))")
     await service.callbacks(url)
-
-
-def _new(desk: Counter, task: Task[..., Any], args: str, start: Start) -> tuple[Call, NewJob]:
-    caller = start.caller
-    call = Call(task.name, task.version, args, task.options, start.options, True, caller.tenant)
-    return call, desk.new_job(call, NewOperation(caller.tenant, caller.id, task.name, start.label))
 
 
 def _render(service: Service, task: Task[..., Any], job: Job, start: Start, bond: Bond | None) -> Acceptance:

@@ -214,18 +214,20 @@ MAX_HEADERS = 32 * 1024  # bytes of them together
 
 
 class BodyLimit:
-    """ASGI middleware: a body beyond `limit` bytes, declared or chunked, is a 413 problem before it is buffered; a
-    request with more than MAX_FIELDS header fields, or MAX_HEADERS bytes of them, a 431 before anything looks at
-    them."""
+    """ASGI middleware: a body beyond `limit` bytes, declared or chunked, is a 413 problem before it is buffered
+    (`larger`: other limits, by path); a request with more than MAX_FIELDS header fields, or MAX_HEADERS bytes of them,
+    a 431 before anything looks at them."""
 
-    def __init__(self, app: App, limit: int = 1024 * 1024) -> None:
+    def __init__(self, app: App, limit: int = 1024 * 1024, larger: Mapping[str, int] | None = None) -> None:
         self.app = app
         self.limit = limit
+        self.larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = self.larger.get(scope["path"], self.limit)
         headers, declared, total = scope["headers"], b"", 0
         for name, value in headers:
             total += len(name) + len(value)
@@ -234,7 +236,7 @@ class BodyLimit:
         if total > MAX_HEADERS or len(headers) > MAX_FIELDS:
             await self._refuse(431, scope, send)
             return
-        if declared.isdigit() and (len(declared) > 18 or int(declared) > self.limit):
+        if declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
             await self._refuse(413, scope, send)
             return
         size = 0
@@ -246,7 +248,7 @@ class BodyLimit:
                 return {"type": "http.disconnect"}
             message = await receive()
             size += len(message.get("body", b""))
-            if size > self.limit:
+            if size > limit:
                 refused = True
                 if not started:
                     await self._refuse(413, scope, send)

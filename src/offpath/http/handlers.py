@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from ..core.events import TERMINAL
 from ..errors import Conflict
 from ..ports import EventRow, OperationFilter, OperationRow, Ticket
-from . import operations, sse, tickets
+from . import graph, operations, sse, tickets
 from .conditional import Conditions
 from .guard import Action, lacks, refusal
 from .messages import NO_STORE, Caller, Refused, Request, Response, json_response
@@ -127,6 +127,13 @@ def result_of(service: Service, row: OperationRow, *headers: tuple[str, str]) ->
         kind = () if reply.status == 204 else (("Content-Type", reply.media_type),)
         return Response(reply.status, [*kind, NO_STORE, *reply.headers.items()], reply.body)
     return json_response(200, row.result, *headers)
+
+
+async def get_graph(service: Service, request: Request) -> Response:
+    """The parts of a flow and what waits for what; of any other operation, itself alone."""
+    row = await _mine(service, request)
+    rows = await service.store.read(service.store.verbs.flow(row.id))
+    return json_response(200, operations.dumps(graph.document(row, rows)))
 
 
 async def get_events(service: Service, request: Request) -> Response:

@@ -161,6 +161,8 @@ _KINDS = {
     "deadline": "deadline-exceeded",
     "undecodable": "undecodable",
     "result": "result-not-storable",
+    "died": "job-failed",
+    "memory": "job-failed",
     "revoked": "revoked",
     "quarantined": "quarantined",
     "lost": "lost",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from . import handlers
+from . import graph, handlers
 from .handlers import FILTERS
 from .messages import Request, Response
 from .operations import STATUSES
@@ -143,6 +143,17 @@ ROUTES: tuple[Route, ...] = (
         "result",
         {200: "The result.", 202: "Not yet: the operation as it stands.", 204: "It succeeded; no result is kept."},
         (*_SEEN, "polled-too-fast", "no-result"),
+    ),
+    Route(
+        "get_operation_graph",
+        "GET HEAD",
+        COLLECTION + "/{operation_id}/graph",
+        handlers.get_graph,
+        "The parts of an operation that is a flow, and what waits for what",
+        "",
+        {200: "Its parts and the edges between them; of one that is no flow, itself alone."},
+        _SEEN,
+        gives=graph.SCHEMA,
     ),
     Route(
         "watch_operation",

@@ -14,9 +14,9 @@ The routes find themselves in the application that serves the request, so they m
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from ..errors import ConfigurationError, MissingExtraError
 
@@ -32,7 +32,7 @@ except ImportError as error:
     raise MissingExtraError("offpath.integrations.starlette", "http") from error
 
 from ..app import Offpath
-from ..core.options import CallOptions, check_name
+from ..core.options import AcceptGiven, CallOptions, check_name
 from ..http.accept import DUE, Acceptance, Start, accept, accept_sync, check_words, refuse_safe
 from ..http.asgi import Answer, BodyLimit, CommitFirst, Nowhere, answer, only_asked_slashed, request_of
 from ..http.asked import ASKS, Asked, as_asked
@@ -53,7 +53,8 @@ from ..http.routes import Route as Row
 from ..http.tickets import offered
 from ..http.trace import TraceContext, Trust
 from ..http.unit import UNIT, Unit
-from ..tasks import Task
+from ..http.works import bound_args
+from ..tasks import Linked, Task
 
 if TYPE_CHECKING:
     from ..webhooks.facade import Webhooks
@@ -133,20 +134,28 @@ class Acceptor:
         """Whether the client asked for an operation (`respond-async`), or to wait for one (`wait=N`)."""
         return self._preferred is not None and self._preferred.wish.wants_operation
 
-    async def __call__(self, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Accepted:
-        """Enqueue, and give the 202 to return. ArgumentError when an argument cannot be stored, StoreUnavailable when
-        the database cannot take it; nothing is left behind then."""
+    @overload
+    async def __call__(self, flow: Linked[Any], /) -> Accepted: ...
+    @overload
+    async def __call__(self, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Accepted: ...
+    async def __call__(self, work: Any, /, *args: Any, **kwargs: Any) -> Accepted:
+        """Enqueue a task with its arguments, or a flow, and give the 202 to return. ArgumentError when an argument
+        cannot be stored, StoreUnavailable when the database cannot take it; nothing is left behind then."""
         with self._unit.accepting(self._start.tx) if self._unit is not None else nullcontext():
-            made = await accept(self._face.service, task, task.bind(*args, **kwargs), self._start)
+            made = await accept(self._face.service, work, bound_args(work, args, kwargs), self._start)
         return Accepted(made, f"{self._start.base}/{made.job}", self._preferred)
 
-    def sync(self, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Accepted:
+    @overload
+    def sync(self, flow: Linked[Any], /) -> Accepted: ...
+    @overload
+    def sync(self, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Accepted: ...
+    def sync(self, work: Any, /, *args: Any, **kwargs: Any) -> Accepted:
         """The same, blocking."""
         with self._unit.accepting(self._start.tx) if self._unit is not None else nullcontext():
-            made = accept_sync(self._face.service, task, task.bind(*args, **kwargs), self._start)
+            made = accept_sync(self._face.service, work, bound_args(work, args, kwargs), self._start)
         return Accepted(made, f"{self._start.base}/{made.job}", self._preferred)
 
-    def using(self, *, tx: object | None = None, label: str = "", **options: Any) -> Acceptor:
+    def using(self, *, tx: object | None = None, label: str = "", **options: Unpack[AcceptGiven]) -> Acceptor:
         """With options for this call: `tx`, your open transaction, to be committed before the endpoint returns;
         `label`, the client's word for it; and those of `CallOptions`. A key, label or callback URL that cannot be
         one is a 422."""
@@ -316,12 +325,18 @@ async def patch_body(request: Request, patching: Patching[T]) -> Patch[T]:
 
 
 def install_problem_handlers(
-    app: Starlette, *, problem_base: str = BASE, max_body: int | None = 1 << 20, trust_trace: Trust = True
+    app: Starlette,
+    *,
+    problem_base: str = BASE,
+    max_body: int | None = 1 << 20,
+    larger: Mapping[str, int] | None = None,
+    trust_trace: Trust = True,
 ) -> None:
     """Every error of the application as `application/problem+json`, the unforeseen ones as a fixed sentence with an id
-    for the log. Bodies beyond `max_body` bytes are answered 413 before they are read (None: no limit). And no answer
-    leaves before the transactions in which its request has accepted work are committed. Jobs carry on the trace of the
-    request that enqueues them, as far as `trust_trace` says (see `TraceContext`)."""
+    for the log. Bodies beyond `max_body` bytes are answered 413 before they are read (None: no limit), and `larger` has
+    other limits for some paths, {"/files": 64 << 20}. And no answer leaves before the transactions in which its request
+    has accepted work are committed. Jobs carry on the trace of the request that enqueues them, as far as `trust_trace`
+    says (see `TraceContext`)."""
     problems = Problems(problem_base)
 
     async def on_http(request: Request, error: Exception) -> Any:
@@ -340,7 +355,7 @@ def install_problem_handlers(
     app.add_middleware(cast(Any, CommitFirst), problems=problems)
     app.add_middleware(cast(Any, TraceContext), trust_trace=trust_trace)
     if max_body is not None:
-        app.add_middleware(cast(Any, BodyLimit), limit=max_body)
+        app.add_middleware(cast(Any, BodyLimit), limit=max_body, larger=larger)
 
 
 def _serves(app: Starlette, scope: Scope, method: str) -> bool:

@@ -1,15 +1,19 @@
 """The protocols between the rooms: what a store is, what a transport is, and the values that cross.
 
 steps       what a verb is made of          rows       what is written and read
+memory      what a job remembers and tells while it runs
 verbs       what one may ask of a store     store      what a store is       transport   what a transport is
 """
 
+from ..core.selection import JobFilter
+from .limits import Look, Seen
+from .memory import StepRow, StepVerbs
+from .queues import Page
 from .rows import (
     Enqueued,
     EventRow,
     Exchanged,
     Found,
-    JobFilter,
     NewJob,
     NewOperation,
     OperationFilter,
@@ -37,12 +41,14 @@ __all__ = [
     "Hint",
     "JobFilter",
     "Lease",
+    "Look",
     "Maker",
     "NewJob",
     "NewOperation",
     "Now",
     "OperationFilter",
     "OperationRow",
+    "Page",
     "Pending",
     "Pressure",
     "R",
@@ -50,8 +56,11 @@ __all__ = [
     "Reservation",
     "Reserved",
     "Round",
+    "Seen",
     "Statement",
     "Step",
+    "StepRow",
+    "StepVerbs",
     "Store",
     "Ticket",
     "Transport",

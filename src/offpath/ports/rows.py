@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 
 from ..core.events import Event
 from ..core.job import Finished, Job
+from ..core.keys import Rule
+from .limits import Look, Seen
 
 
 class NewOperation(NamedTuple):
@@ -19,15 +21,18 @@ class NewOperation(NamedTuple):
 
 
 class NewJob(NamedTuple):
-    """A job to insert, with its first event; `operation` is given exactly when `job.watched`."""
+    """A job to insert, with its first event; `operation` is given exactly when `job.watched`. `rule`: what is to become
+    of it when its key is taken; None: it is left out."""
 
     job: Job
     event: Event
     operation: NewOperation | None
+    rule: Rule | None = None
 
 
 class Enqueued(NamedTuple):
-    """The id of the job that now stands; `existing` when a live job with the same key was there before."""
+    """The id of the job that now stands; `existing` when a live job with the same key was there before (which has taken
+    the new arguments when there is a rule)."""
 
     id: str
     existing: bool
@@ -38,6 +43,7 @@ class Want(NamedTuple):
 
     free     how many of them could start at once; at-most-once jobs and suspects come only into free slots
     suspect  whether one suspect (see `core.options.SUSPECT`) may be among them
+    limited  that jobs under a limit are wanted too, apart from `limit`; None: they are not asked for
     """
 
     queues: tuple[tuple[str, int], ...]  # (name, weight)
@@ -45,6 +51,7 @@ class Want(NamedTuple):
     limit: int
     free: int
     suspect: bool
+    limited: Look | None = None
 
 
 Verdict = Literal["applied", "stale", "changed"]
@@ -59,6 +66,7 @@ class Exchanged(NamedTuple):
     full      the claim found as many as were wanted: there may be more
     alive     False: a verdict has been written on this worker; it must stop and start again under a new id
     asked     for each change whose verdict is "changed", by job id: when it was asked to stop, and why
+    limited   what the look for jobs under a limit has found beside them; None: there was no room for a look
     """
 
     verdicts: list[Verdict]
@@ -66,6 +74,7 @@ class Exchanged(NamedTuple):
     full: bool
     alive: bool
     asked: Mapping[str, tuple[int | None, str | None]] = {}
+    limited: Seen | None = None
 
 
 class OperationRow(NamedTuple):
@@ -175,13 +184,6 @@ class Pressure(NamedTuple):
     depth: int
     age: float
     tenants: Mapping[str, int] = {}
-
-
-class JobFilter(NamedTuple):
-    states: tuple[int, ...] = ()
-    queue: str | None = None
-    task: str | None = None
-    owner: str | None = None
 
 
 class Found(NamedTuple):

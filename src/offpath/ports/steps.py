@@ -31,13 +31,14 @@ class Now(NamedTuple):
 
 
 class Hint(NamedTuple):
-    """Something may have changed: "work" (queues), "cancel" (job ids) or "event" (operation ids).
+    """Something may have changed: "work" (queues), "cancel" (job ids), "event" (operation ids) or "queue" (queues that
+    were paused or resumed).
 
     Losing one costs latency, a doubled one nothing. No names = all of them. As a step of a verb it asks for the hint
     to leave once the transaction has committed.
     """
 
-    kind: Literal["work", "cancel", "event"]
+    kind: Literal["work", "cancel", "event", "queue"]
     names: tuple[str, ...] = ()
 
 

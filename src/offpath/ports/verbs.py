@@ -7,11 +7,16 @@ from typing import Protocol
 
 from ..core.change import Change
 from ..core.health import Vitals
+from ..core.selection import JobFilter
+from .flows import FlowVerbs
+from .keys import KeyVerbs
+from .limits import LimitVerbs
+from .memory import StepVerbs
+from .queues import QueueVerbs
 from .rows import (
     Enqueued,
     EventRow,
     Found,
-    JobFilter,
     NewJob,
     OperationFilter,
     OperationRow,
@@ -22,11 +27,12 @@ from .rows import (
     Ticket,
     Verdict,
 )
+from .schedules import ScheduleVerbs
 from .steps import Verb
 from .webhooks import WebhookVerbs
 
 
-class Verbs(WebhookVerbs, Protocol):
+class Verbs(WebhookVerbs, QueueVerbs, KeyVerbs, StepVerbs, ScheduleVerbs, LimitVerbs, FlowVerbs, Protocol):
     """Everything one may ask of a store, as values: run them with `Store.perform`, `Store.read`, or a borrowed
     connection (`stores/borrow.py`)."""
 
@@ -40,8 +46,9 @@ class Verbs(WebhookVerbs, Protocol):
         """Ask to stop; gives the job as it stands after that. None: no such job."""
         ...
 
-    def retry(self, id: str, new_id: str) -> Verb[Enqueued]:
-        """Run a finished job again as a new one; NotFound or Conflict otherwise."""
+    def retry(self, id: str, new_id: str, max_attempts: int | None = None) -> Verb[Enqueued]:
+        """Run a finished job again as a new one, with so many attempts if it is to be others; NotFound or Conflict
+        otherwise."""
         ...
 
     def delete(self, id: str) -> Verb[bool]:
@@ -117,8 +124,8 @@ class Verbs(WebhookVerbs, Protocol):
         """Fail up to `limit` waiting jobs whose deadline has passed."""
         ...
 
-    def prune(self, limit: int) -> Verb[int]:
-        """Delete up to `limit` rows of history and operations whose time is up."""
+    def prune(self, limit: int, round: Round | None = None) -> Verb[int]:
+        """Delete up to `limit` rows of one kind whose time is up: operations, history, what was remembered."""
         ...
 
     def counts(self) -> Verb[list[tuple[str, str, int, int, int, int]]]:

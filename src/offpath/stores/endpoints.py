@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core import deliveries, lifecycle
 from ..core.change import Change
 from ..core.ids import is_id
 from ..core.job import Job, State
-from ..core.options import DAY, Retention
+from ..core.options import DAY
 from ..errors import Conflict
-from ..ports import Hint, NewJob, Now, OperationRow, Statement, Verb
+from ..ports import Hint, NewJob, Now, Statement, Verb
 from ..ports import webhooks as ports
 from ..ports.webhooks import AttemptRow, DeliveryRow, DeliveryState, EndpointRow, NewAttempt, NewDelivery, Work
 from . import rows
+from .shared import SharedVerbs
 
 NOW = Now()
 KEEP = 30 * DAY  # deliveries and their attempts, where operations are kept for ever
 
 
-class WebhookVerbs:
-    """See `ports.webhooks.WebhookVerbs`. What it needs of the others is declared here."""
-
-    sql: Mapping[str, str]
-    retention: Retention
-
-    def _insert(self, jobs: Sequence[NewJob]) -> Verb[None]:
-        raise NotImplementedError
-
-    def apply(self, changes: Sequence[tuple[Job, Change]], now: int) -> Verb[None]:
-        raise NotImplementedError
-
-    def operation(self, id: str) -> Verb[OperationRow | None]:
-        raise NotImplementedError
+class WebhookVerbs(SharedVerbs):
+    """See `ports.webhooks.WebhookVerbs`."""
 
     # ── endpoints ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -89,7 +78,7 @@ class WebhookVerbs:
     def _stop(self, endpoint: str, reason: str, now: int) -> Verb[None]:
         """No queued delivery of it is sent any more. One that is under way finds out by itself."""
         queued: list[Job] = yield Statement(self.sql["delivery.queued"], {"endpoint": endpoint}, rows.jobs)
-        changes = [(job, change) for job in queued if (change := lifecycle.cancel(job, reason, self.retention, now))]
+        changes = [(job, change) for job in queued if (change := lifecycle.cancel(job, reason, self.kept(job), now))]
         yield from self.apply(changes, now)
         yield Statement(self.sql["delivery.stop"], {"endpoint": endpoint}, rows.nothing)
 
@@ -207,7 +196,8 @@ class WebhookVerbs:
 
     def forget_deliveries(self, limit: int, now: int) -> Verb[int]:
         """Those that are older than the operations they tell of are kept, whatever has become of them."""
-        before = now - (KEEP if self.retention.operation is None else max(DAY, self.retention.operation))
+        longest = self.terms.longest_operation()
+        before = now - (KEEP if longest is None else max(DAY, longest))
         params = {"before": before, "limit": limit}
         yield Statement(self.sql["delivery.old_attempts"], params, rows.nothing)
         gone: int = yield Statement(self.sql["delivery.old"], params, rows.value)

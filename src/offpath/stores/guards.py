@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..core.options import SECOND
 from ..ports import Now, Pressure, Statement, Ticket, Verb
 from . import rows
+from .shared import SharedVerbs
 
 
-class GuardVerbs:
+class GuardVerbs(SharedVerbs):
     """See `verbs.SqlVerbs`, which has these among its own."""
-
-    sql: Mapping[str, str]
 
     def issue_ticket(self, ticket: Ticket, seconds: float) -> Verb[int]:
         now: int = yield Now()

@@ -6,19 +6,17 @@ the answer, or not at all), or each in one of its own, with a lease.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..ports import Now, Remembered, Reservation, Reserved, Statement, Verb
 from . import rows
+from .shared import SharedVerbs
 
 NOW = Now()
 
 
-class RememberedVerbs:
+class RememberedVerbs(SharedVerbs):
     """A part of `verbs.SqlVerbs`."""
-
-    sql: Mapping[str, str]
 
     def reserve(self, key: Reservation) -> Verb[Reserved]:
         alone = self.sql.get("idempotency.alone")

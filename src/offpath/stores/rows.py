@@ -27,7 +27,7 @@ def new_rows(jobs: Sequence[NewJob]) -> str:
             _COLUMNS(job)
             if op is None
             else (*_COLUMNS(job), *op, first.type, dumps(first.data) if first.data else "{}")
-            for job, first, op in jobs
+            for job, first, op, _ in jobs
         ]
     )
 
@@ -48,18 +48,19 @@ def change_rows(changes: Sequence[Change]) -> str:
 def job(row: Sequence[Any]) -> Job:
     """A live row, columns as in `find.live`."""
     (id_, task, version, args, queue, priority, state, run_at, deadline, key, attempt, crashes, fence, worker,
-     cancel_at, once, watched, owner, options, retry_of, cancel_reason) = row  # fmt: skip
+     cancel_at, once, watched, owner, options, retry_of, cancel_reason, flow, waits, lane) = row  # fmt: skip
     return Job(id_, task, version, args, queue, priority, State(state), run_at, deadline, key, attempt, crashes, fence,
-               worker, cancel_at, bool(once), bool(watched), owner, options, retry_of, cancel_reason)  # fmt: skip
+               worker, cancel_at, bool(once), bool(watched), owner, options, retry_of, cancel_reason, flow, waits,
+               lane)  # fmt: skip
 
 
 def finished(row: Sequence[Any]) -> Finished:
     """A row of history, columns as in `find.finished`."""
     (id_, task, version, args, queue, priority, outcome, run_at, key, attempt, crashes, fence, once, watched, owner,
-     options, retry_of, result, error, finished_at, expires_at) = row  # fmt: skip
+     options, retry_of, result, error, finished_at, expires_at, flow, lane) = row  # fmt: skip
     return Finished(id_, task, version, args, queue, priority, State(outcome), run_at, key, attempt, crashes, fence,
-                    bool(once), bool(watched), owner, options, retry_of, result, error, finished_at,
-                    expires_at)  # fmt: skip
+                    bool(once), bool(watched), owner, options, retry_of, result, error, finished_at, expires_at,
+                    flow, lane)  # fmt: skip
 
 
 def operation(row: Sequence[Any]) -> OperationRow:

@@ -10,10 +10,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core import health, lifecycle
+from ..core import lifecycle, selection
 from ..core.change import Change
-from ..core.job import LIVE, TERMINAL, Job, State
-from ..core.options import DAY, Retention
+from ..core.job import Job, State
+from ..core.retention import Retention, Terms
 from ..errors import Conflict, NotFound, StoreUnavailable
 from ..ports import (
     Enqueued,
@@ -22,7 +22,6 @@ from ..ports import (
     Hint,
     JobFilter,
     NewJob,
-    NewOperation,
     Now,
     OperationFilter,
     OperationRow,
@@ -32,9 +31,18 @@ from ..ports import (
     Verdict,
 )
 from . import rows
+from .bulk import BulkVerbs
 from .endpoints import WebhookVerbs
+from .flows import FlowVerbs
 from .guards import GuardVerbs
+from .keys import KeyVerbs
+from .limits import LimitVerbs
+from .memory import StepVerbs
+from .pruning import PruneVerbs
+from .queues import QueueVerbs
 from .remembered import RememberedVerbs
+from .schedules import ScheduleVerbs
+from .upkeep import UpkeepVerbs
 
 NOW = Now()
 Asked = dict[str, tuple[int | None, str | None]]
@@ -42,16 +50,32 @@ Asked = dict[str, tuple[int | None, str | None]]
 PATIENCE = 10  # times a key is tried for that is free when looked at and taken when asked for
 
 
-class SqlVerbs(RememberedVerbs, GuardVerbs, WebhookVerbs):
-    """`sql`: the dialect's statements by name (see `statements.load`); `retention`: for what ends outside a worker."""
+class SqlVerbs(
+    KeyVerbs,
+    RememberedVerbs,
+    GuardVerbs,
+    StepVerbs,
+    WebhookVerbs,
+    QueueVerbs,
+    BulkVerbs,
+    PruneVerbs,
+    ScheduleVerbs,
+    LimitVerbs,
+    FlowVerbs,
+    UpkeepVerbs,
+):
+    """`sql`: the dialect's statements by name (see `statements.load`); `terms`: for what ends outside a worker."""
 
-    def __init__(self, sql: Mapping[str, str], retention: Retention) -> None:
+    def __init__(self, sql: Mapping[str, str], retention: Retention | Terms) -> None:
         self.sql = sql
-        self.retention = retention
+        self.terms = retention if isinstance(retention, Terms) else Terms(retention)
+        self.retention = self.terms.base
 
     # ── callers ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def enqueue(self, jobs: Sequence[NewJob]) -> Verb[list[Enqueued]]:
+        if any(new.rule is not None for new in jobs):
+            return (yield from self.enqueue_by_rule(jobs))
         yield from self._insert(jobs)
         answer = [Enqueued(new.job.id, False) for new in jobs]
         if any(new.job.key is not None for new in jobs):
@@ -97,59 +121,52 @@ class SqlVerbs(RememberedVerbs, GuardVerbs, WebhookVerbs):
         return Found(None, ended[0]) if ended else None
 
     def list_jobs(self, where: JobFilter, after: str | None, limit: int) -> Verb[list[Found]]:
-        states = frozenset(State(s) for s in where.states) or LIVE | TERMINAL
-        params: dict[str, Any] = {
-            "after": after,
-            "limit": limit,
-            "queue": where.queue,
-            "task": where.task,
-            "owner": where.owner,
-        }
+        live, ended = selection.parted(where)
         page: list[Found] = []
-        if live := states & LIVE:
-            named = {**params, "states": rows.dumps(sorted(live))}
-            found = yield Statement(self.sql["list_jobs.live"], named, rows.jobs)
+        if live:
+            found = yield Statement(self.sql["list_jobs.live"], self.meant(where, live, after, limit), rows.jobs)
             page += [Found(job, None) for job in found]
-        if ended := states & TERMINAL:
-            if ended == frozenset({State.FAILED}):
-                found = yield Statement(self.sql["list_jobs.failed"], params, rows.histories)
-            else:
-                named = {**params, "states": rows.dumps(sorted(ended))}
-                found = yield Statement(self.sql["list_jobs.finished"], named, rows.histories)
+        if ended:
+            name = "failed" if ended == (State.FAILED,) else "finished"
+            params = self.meant(where, ended, after, limit)
+            found = yield Statement(self.sql[f"list_jobs.{name}"], params, rows.histories)
             seen = {job.id for job in found}  # it may have ended between the two statements
             page = [one for one in page if one.job and one.job.id not in seen] + [Found(None, job) for job in found]
         page.sort(key=_id, reverse=True)
         return page[:limit]
 
     def cancel(self, id: str, reason: str) -> Verb[Found | None]:
+        found = yield from self.find(id)
+        flow = found.job.flow if found is not None and found.job is not None else None
+        flows = (yield from self.hold_flows([flow])) if flow is not None else {}  # before any of its parts
         held = yield Statement(self.sql["find.held"], {"id": id}, rows.jobs)
         found = Found(held[0], None) if held else (yield from self.find(id))
         if found is None or found.job is None:
             return found
         now = yield NOW
-        change = lifecycle.cancel(found.job, reason, self.retention, now)
+        if flow is not None:
+            if flow == id:
+                yield from self.cancel_flow(flows[id], reason, now)
+                return (yield from self.find(id))
+            if (yield from self.idle(found.job)):
+                raise Conflict(f"job {id} waits for a failure in flow {flow} and ends with it: cancel the flow")
+        change = lifecycle.cancel(found.job, reason, self.kept(found.job), now)
         if change is not None:
             yield from self.apply([(found.job, change)], now)
             if change.state is State.RUNNING:
                 yield Hint("cancel", (id,))
         return (yield from self.find(id))
 
-    def retry(self, id: str, new_id: str) -> Verb[Enqueued]:
+    def retry(self, id: str, new_id: str, max_attempts: int | None = None) -> Verb[Enqueued]:
         found = yield from self.find(id)
         if found is None:
             raise NotFound(f"no job {id}")
         if found.finished is None:
             raise Conflict(f"job {id} has not ended; only what has ended is run again")
         now = yield NOW
-        job, event = lifecycle.again(found.finished, now, new_id)
-        operation: NewOperation | None = None
-        if job.watched:
-            old = yield from self.operation(id)
-            if old is None:
-                job = job._replace(watched=False)
-            else:
-                operation = NewOperation(old.tenant, old.owner, old.kind, old.label)
-        made = yield from self.enqueue([NewJob(job, event, operation)])
+        made = yield from self.enqueue([(yield from self.again(found.finished, now, new_id, max_attempts))])
+        if not made[0].existing:
+            yield from self.mark([(id, new_id)])
         return made[0]
 
     def delete(self, id: str) -> Verb[bool]:
@@ -157,8 +174,8 @@ class SqlVerbs(RememberedVerbs, GuardVerbs, WebhookVerbs):
         if found is not None and found.job is not None:
             raise Conflict(f"job {id} has not ended; cancel it first")
         operation = yield from self.operation(id)
-        for part in ("history", "operation", "events"):
-            yield Statement(self.sql[f"delete.{part}"], {"id": id}, rows.nothing)
+        for part in ("delete.history", "delete.operation", "delete.events", "step.erase", "flow.erase"):
+            yield Statement(self.sql[part], {"id": id}, rows.nothing)
         return found is not None or operation is not None
 
     # ── operations ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -201,6 +218,10 @@ class SqlVerbs(RememberedVerbs, GuardVerbs, WebhookVerbs):
         return True
 
     def settle_one(self, worker: str, change: Change) -> Verb[tuple[Verdict, int | None, str | None]]:
+        if change.flow is not None:
+            held = yield from self.try_flows([change.flow])
+            if not held:
+                return "changed", change.cancel_at if change.seen_cancel else None, change.cancel_reason
         while True:
             (verdict,), asked = yield from self.refused(worker, [change])
             if verdict != "applied":
@@ -210,6 +231,8 @@ class SqlVerbs(RememberedVerbs, GuardVerbs, WebhookVerbs):
                 yield from self.remove([change])
                 if change.events:
                     yield from self.tell([change], now)
+                if change.flow is not None:
+                    yield from self.advance([change], now)
                 return "applied", None, None
             # SQLite begins with the first write: what was read before it has changed. From now on it cannot.
 
@@ -231,84 +254,21 @@ class SqlVerbs(RememberedVerbs, GuardVerbs, WebhookVerbs):
 
     # ── upkeep ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def expire(self, worker: str, limit: int, round: Round | None = None) -> Verb[int]:
-        held = yield from self._page("upkeep.held", {"worker": worker}, limit, round)
-        yield from self._expire(held)
-        if not held:
-            yield Statement(self.sql["lease.gone"], {"worker": worker}, rows.nothing)  # unless it holds one after all
-        return len(held)
-
-    def orphans(self, limit: int, round: Round | None = None) -> Verb[int]:
-        held = yield from self._page("upkeep.orphaned", {}, limit, round)
-        yield from self._expire(held)
-        return len(held)
-
-    def _page(self, name: str, params: Mapping[str, Any], limit: int, round: Round | None) -> Verb[list[Job]]:
-        """Up to `limit` jobs, without those that `round` skips."""
-        more = len(round.skip) if round is not None else 0
-        found: list[Job] = yield Statement(self.sql[name], {**params, "limit": limit + more}, rows.jobs)
-        if round is not None:
-            found = [job for job in found if job.id not in round.skip][:limit]
-            round.taken = [job.id for job in found]
-        return found
-
-    def _expire(self, held: Sequence[Job]) -> Verb[None]:
-        if held:
-            now = yield NOW
-            yield from self.apply([(job, lifecycle.expire(job, self.retention, now)) for job in held], now)
-
-    def overdue(self, limit: int, round: Round | None = None) -> Verb[int]:
+    def prune(self, limit: int, round: Round | None = None) -> Verb[int]:
+        if jobs := (yield from self.prune_jobs(limit, round)):
+            return jobs
         now = yield NOW
-        late = yield from self._page("upkeep.overdue", {"now": now}, limit, round)
-        changes = [(job, change) for job in late if (change := lifecycle.overdue(job, self.retention, now))]
-        yield from self.apply(changes, now)
-        return len(changes)
-
-    def prune(self, limit: int) -> Verb[int]:
-        now = yield NOW
-        page = {"now": now, "limit": limit}
-        until = now + (self.retention.operation or 0)
-        ids: list[str] = yield Statement(self.sql["upkeep.entomb"], {**page, "until": until}, rows.column)
-        if ids:
-            yield Statement(self.sql["upkeep.events"], {"ids": rows.dumps(ids)}, rows.nothing)
-        forgotten: int = yield Statement(self.sql["upkeep.forget"], page, rows.value)
-        history: int = yield Statement(self.sql["upkeep.history"], page, rows.value)
-        answers = yield from self.forget_answers(now, limit)
-        tickets = yield from self.forget_tickets(now, limit)
-        deliveries = yield from self.forget_deliveries(limit, now)
-        return max(len(ids), forgotten, history, answers, tickets, deliveries)
-
-    def counts(self) -> Verb[list[tuple[str, str, int, int, int, int]]]:
-        found: list[tuple[str, str, int, int, int, int]] = yield Statement(self.sql["upkeep.counts"], {}, rows.plain)
-        return found
-
-    def queues(self) -> Verb[list[str]]:
-        found: list[str] = yield Statement(self.sql["upkeep.queues"], {}, rows.column)
-        return found
-
-    def known_tasks(self) -> Verb[set[str]]:
-        lists: list[str] = yield Statement(self.sql["lease.known"], {}, rows.column)
-        return {str(name) for names in lists for name in json.loads(names)}
-
-    def next_due(self) -> Verb[int | None]:
-        due: int | None = yield Statement(self.sql["upkeep.next_due"], {}, rows.value)
-        return due
-
-    def vitals(self) -> Verb[health.Vitals]:
-        now = yield NOW
-        running: list[tuple[str, int, int]] = yield Statement(self.sql["doctor.running"], {}, rows.plain)
-        workers: list[tuple[str, str, int, int | None]] = yield Statement(self.sql["doctor.workers"], {}, rows.plain)
-        holds = {worker: jobs for worker, jobs, _ in running}
-        recent = {"since": now - DAY, "limit": health.MOST}
-        failed: list[tuple[str, int]] = yield Statement(self.sql["doctor.failed"], recent, rows.plain)
-        return health.Vitals(
-            at=now,
-            workers=[health.WorkerRow(*worker, holds.get(worker[0], 0)) for worker in workers],
-            known=(yield from self.known_tasks()),
-            counts=(yield from self.counts()),
-            orphans=sum(jobs for _, jobs, there in running if not there),
-            failed=failed,
-        )
+        most = yield from self.forget_deliveries(limit, now)
+        most = max(most, (yield from self.forget_rates(limit, now)))
+        for forget in (
+            self.forget_answers,
+            self.forget_tickets,
+            self.forget_windows,
+            self.forget_steps,
+            self.forget_edges,
+        ):
+            most = max(most, (yield from forget(now, limit)))
+        return most
 
     # ── writing what was decided ─────────────────────────────────────────────────────────────────────────────────
 
@@ -320,6 +280,14 @@ class SqlVerbs(RememberedVerbs, GuardVerbs, WebhookVerbs):
             yield Hint("work", ready)
 
     def write(self, changes: Sequence[Change], now: int) -> Verb[None]:
+        yield from self.put(changes, now)
+        if any([change.flow is not None for change in changes]):  # noqa: C419 (a list is quicker than a generator)
+            parts = [change for change in changes if change.flow is not None and change.state > State.RUNNING]
+            if parts:
+                yield from self.advance(parts, now)
+
+    def put(self, changes: Sequence[Change], now: int) -> Verb[None]:
+        """`write` without what follows for other jobs of the same flows."""
         ended = [change for change in changes if change.state > State.RUNNING]
         back = [change for change in changes if change.state <= State.RUNNING]
         if ended:

@@ -4,49 +4,29 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from ..core.job import Principal
 from ..core.progress import Progress, advance, as_json
 from ..errors import ConfigurationError
-from ..ports import Pending, R
+from ..ports import Pending
 from ..tracing import Trace, current
+from .outputs import Events, Sink, nowhere
+from .steps import Notebook, Step, Steps, line
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # A plain `ctx: Context` must need no type argument under mypy --strict, hence the default. It is not Any: an Any in a
 # task's signature makes mypy call the whole task Any, since every overload of `@jobs.task` would fit.
 if TYPE_CHECKING:  # the default needs typing_extensions before Python 3.13, but only to be checked
-    from typing_extensions import TypeVar
+    from typing_extensions import TypeVar as WithDefault
 
-    D = TypeVar("D", covariant=True, default=object)
+    D = WithDefault("D", covariant=True, default=object)
 else:
-    from typing import TypeVar
-
     D = TypeVar("D", covariant=True)
-
-
-class Ready(Generic[R]):
-    """A `Pending` whose result is already there."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: R) -> None:
-        self._value = value
-
-    def __await__(self) -> Generator[Any, None, R]:
-        yield from ()  # nothing to wait for
-        return self._value
-
-    def result(self, timeout: float | None = None) -> R:
-        return self._value
-
-
-Sink = Callable[[str], Pending[bool]]
-"""Takes a line of progress (JSON text) without blocking, from any thread; True in the end = written, False = stale."""
-
-
-def _nowhere(progress: str) -> Pending[bool]:
-    return Ready(True)
 
 
 def _never() -> bool:
@@ -59,11 +39,35 @@ class Context(Generic[D]):
     job      the job's id: derive the ids of your side effects from it, so that receivers can tell a repeat
     attempt  1 + failures so far
     fence    raised by every delivery of the job; a larger one is always the later one
+    flow     the id of the flow that the job is part of, the same for all its parts; None: of none
     principal  whose work it is, `id` and `tenant`, as recorded when it was started; None: nobody's in particular
+    each     of a task that takes batches: a Context for each job, in the order of the arguments. What is said to the
+             batch's own (`progress`) is said to all of them; its `job` is the first
+    schedule, tick  of a job that a schedule enqueued: its name, and the moment it stands for (UTC), however late it is
     deps     of `ctx: Context[Deps]`: what the provider of `Deps` gave (`@jobs.provider`)
     """
 
-    __slots__ = ("_canceled", "_deps", "_last", "_lock", "_sink", "_where", "attempt", "fence", "job", "principal")
+    __slots__ = (
+        "_canceled",
+        "_deps",
+        "_last",
+        "_line",
+        "_lock",
+        "_notebook",
+        "_outputs",
+        "_sink",
+        "_steps",
+        "_task",
+        "_where",
+        "attempt",
+        "each",
+        "fence",
+        "flow",
+        "job",
+        "principal",
+        "schedule",
+        "tick",
+    )
 
     def __init__(
         self,
@@ -71,21 +75,40 @@ class Context(Generic[D]):
         attempt: int = 1,
         fence: int = 0,
         *,
-        sink: Sink = _nowhere,
+        sink: Sink = nowhere,
         canceled: Callable[[], bool] = _never,
         deps: Any = ...,
         principal: Principal | None = None,
+        each: tuple[Context[D], ...] = (),
+        task: tuple[str, int] = ("", 1),
+        notebook: Callable[[], Notebook] | None = None,
+        outputs: Sink = nowhere,
+        home: tuple[int, object] | None = None,
+        ticked: tuple[str, int] | None = None,
+        flow: str | None = None,
     ) -> None:
+        """`task`: its name and version; `notebook`: makes what remembers its steps (None: nothing does); `outputs`:
+        takes events of its own; `home`: see `steps.line`, whoever knows it saves a microsecond."""
         self.job = job
+        self.flow = flow
         self.attempt = attempt
         self.fence = fence
         self.principal = principal
+        self.each = each
+        self.schedule: str | None = None
+        self.tick: datetime | None = None
+        if ticked is not None:
+            self.schedule, self.tick = ticked[0], datetime.fromtimestamp(ticked[1] / 1e6, UTC)
         self._where = contextvars.copy_context()
         self._sink = sink
         self._canceled = canceled
         self._deps = deps
         self._lock = threading.Lock()
         self._last: Progress | None = None
+        self._outputs = outputs
+        self._task, self._notebook = task, notebook
+        self._line = line() if home is None else home
+        self._steps: Steps | None = None
 
     @property
     def deps(self) -> D:
@@ -112,6 +135,11 @@ class Context(Generic[D]):
         """Has someone asked this job to stop? A plain function looks here between two pieces of work."""
         return self._canceled()
 
+    @property
+    def events(self) -> Events:
+        """Tells those who watch in the task's own words: `await ctx.events.emit("page-rendered", {"page": 3})`."""
+        return Events(self._outputs, self._lock)
+
     def progress(
         self, current: float, of: float | None = None, unit: str | None = None, message: str | None = None
     ) -> Pending[bool]:
@@ -124,3 +152,47 @@ class Context(Generic[D]):
         with self._lock:  # also around the sink: two threads' lines must leave in the order they were counted
             self._last = advance(self._last, current, of, unit, message)
             return self._sink(as_json(self._last))
+
+    # Without `version` the arguments are checked by type; no signature can say both.
+    @overload
+    def step(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Step[T]: ...
+    @overload
+    def step(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Step[T]: ...
+    @overload
+    def step(  # type: ignore[overload-cannot-match]
+        self, name: str, fn: Callable[..., Awaitable[T]], /, *args: Any, version: int, **kwargs: Any
+    ) -> Step[T]: ...
+    @overload
+    def step(  # type: ignore[overload-cannot-match]
+        self, name: str, fn: Callable[..., T], /, *args: Any, version: int, **kwargs: Any
+    ) -> Step[T]: ...
+    def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """A part of the job that is not done again: `receipt = await ctx.step("charge", charge, order)`, in a plain
+        function `ctx.step("charge", charge, order).result()`.
+
+        `fn(*args, **kwargs)` is called, and what it returns remembered (as JSON, read back by its return annotation),
+        before the step gives it. Whenever the job runs again, after a crash, an error or a snooze, the step gives the
+        same without calling anything. An exception is not remembered. A coroutine function is awaited on the worker's
+        loop; a plain function runs in the task's thread, or for a coroutine in one of the worker's.
+
+        name     one step's, within its job
+        version  of the step (1): what was remembered under another version is not used, and the function called again
+
+        StepError ends the job: names and order are not those of the attempt before (see `core/steps.py`), a name is
+        used twice, a step is inside another. ResultError ends it too: the result has no JSON form or is above 1 MiB.
+        LeaseLost: another worker has the job; let it through. Inside the job's own transaction (`provided(
+        transaction=True)`) steps are remembered with its commit. Where the task is called here and now it just runs.
+        """
+        steps = self._steps
+        if steps is None:
+            with self._lock:
+                if self._steps is None:
+                    book = None if self._notebook is None else self._notebook()
+                    self._steps = Steps(*self._task, self._line, book)
+                steps = self._steps
+        return steps.make(name, fn, args, kwargs)
+
+    def finish(self) -> None:
+        """For whoever runs the task, when its function has returned: StepError for a step that was never run."""
+        if self._steps is not None:
+            self._steps.finish()

@@ -10,12 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from ..core import call as core
 from ..core.job import State
 from ..errors import ConfigurationError, JobFailed, NotFound, ResultTimeout
 from ..ports import Found, Hint, Pending, R
+
+if TYPE_CHECKING:
+    from ..core.options import CallOptions
+    from .flow import Flow
 
 FIRST_LOOK = 0.02  # s
 LAST_LOOK = 1.0  # s
@@ -26,6 +30,8 @@ class Desk(Protocol):
 
     async def submit(self, calls: Sequence[core.Call], tx: object | None) -> list[Job[Any]]: ...
     def submit_sync(self, calls: Sequence[core.Call], tx: object | None) -> list[Job[Any]]: ...
+    async def submit_flow(self, flow: Flow[R], options: CallOptions, tx: object | None) -> Job[R]: ...
+    def submit_flow_sync(self, flow: Flow[R], options: CallOptions, tx: object | None) -> Job[R]: ...
     def find(self, id: str) -> Pending[Found | None]: ...
     def stop(self, id: str, reason: str) -> Pending[Found | None]: ...
     def listen(self, on_hint: Callable[[Hint], None]) -> Callable[[], None]:
@@ -34,6 +40,10 @@ class Desk(Protocol):
 
     def decoder(self, task: str) -> Callable[[str], Any]:
         """How to read a result of this task; plain JSON when the task is not known here."""
+        ...
+
+    def encoder(self, task: str) -> Callable[[Any], str]:
+        """How to write one."""
         ...
 
 
@@ -65,14 +75,19 @@ class Job(Generic[R]):
     """One enqueued job.
 
     id        canonical UUID text
-    existing  True when `key` matched a live job: this is that one, and nothing was written
+    existing  True when `key` matched a live job: this is that one, and nothing was written; with `debounce`, `throttle`
+              or `latest` it has taken the new arguments
     task      the task's name
     """
 
-    __slots__ = ("_desk", "existing", "id", "task")
+    __slots__ = ("_desk", "_read", "existing", "id", "task")
 
-    def __init__(self, desk: Desk, id: str, task: str, existing: bool = False) -> None:
+    def __init__(
+        self, desk: Desk, id: str, task: str, existing: bool = False, read: Callable[[str], Any] | None = None
+    ) -> None:
+        """`read`: how to read its result; None: as its task's."""
         self._desk = desk
+        self._read = read
         self.id = id
         self.task = task
         self.existing = existing
@@ -149,7 +164,8 @@ class Job(Generic[R]):
         ended = there.finished
         assert ended is not None  # noqa: S101
         if ended.state is State.SUCCEEDED:
-            value: R = None if ended.result is None else self._desk.decoder(ended.task)(ended.result)  # type: ignore[assignment]
+            read = self._read or self._desk.decoder(ended.task)
+            value: R = None if ended.result is None else read(ended.result)  # type: ignore[assignment]
             return value
         raise JobFailed(self.id, ended.state.name.lower(), json.loads(ended.error) if ended.error else {})
 

@@ -189,6 +189,14 @@ def name_of(fn: object) -> str:
     return getattr(fn, "__qualname__", None) or repr(fn)
 
 
+def declaring() -> tuple[str, str]:
+    """Where the decorator stands (outside of this package): the name of the module, and file and line."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "offpath":
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", "__main__")), f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
 def local_names() -> dict[str, Any]:
     """Local names where the decorator stands (outside of this package), which annotations inside a function may use."""
     frame = sys._getframe(1)

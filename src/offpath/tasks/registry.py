@@ -5,18 +5,27 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ..core import options
+from ..core import policy
+from ..core.alerts import Rule
+from ..core.checks import shown
 from ..core.job import Principal
-from ..core.options import Queue, Retention
+from ..core.limits import Limit
+from ..core.options import Queue, Unset
 from ..core.outcome import Outcome
+from ..core.retention import Retention, Terms
+from ..core.schedule import Declared, check_schedule_name, declared, sign, template
 from ..errors import ConfigurationError
-from .needs import Lifetime, Provider, name_of, provider_of
+from .limits import Limits
+from .needs import Lifetime, Provider, declaring, name_of, provider_of
 
 if TYPE_CHECKING:
+    from ..core.call import Call
+    from .schedule import Schedule
     from .task import Task
 
 HookKind = Literal["before", "after", "failure", "exhausted"]
@@ -54,8 +63,8 @@ Authorizer = Callable[[Principal], Awaitable[bool] | bool]
 """May whoever started a job still have it done? Asked before each of its attempts."""
 
 
-parted = lru_cache(maxsize=4096)(options.parted)
-"""`core.options.parted`, remembered: the same few texts come with every job."""
+parted = lru_cache(maxsize=4096)(policy.parted)
+"""`core.policy.parted`, remembered: the same few texts come with every job."""
 
 
 def no_hooks() -> dict[str, list[Hook]]:
@@ -74,13 +83,21 @@ def as_it_is(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Registry:
-    """tasks by name; queues by name; providers by the type they serve; hooks of the whole application by kind.
+    """tasks by name; queues by name; limits; providers by the type they serve; hooks of the whole application by kind.
 
+    boot    "module:function" of what a framework has to be told first in a process that imports the application anew
+    carried context variables that cross into processes, by name, and where they were declared
     around  what a framework puts around a task's function when a worker runs it, in the attempt's own thread (of a
             coroutine function: a coroutine function); calling the task here and now knows nothing of it
     """
 
-    def __init__(self, queues: Iterable[Queue] = (), retention: Retention = Retention()) -> None:  # noqa: B008 (immutable)
+    def __init__(
+        self,
+        queues: Iterable[Queue] = (),
+        retention: Retention = Retention(),  # noqa: B008 (immutable)
+        limits: Iterable[Limit] = (),
+    ) -> None:
+        self.terms = Terms(retention)
         self.queues: dict[str, Queue] = {}
         for queue in queues:
             if not isinstance(queue, Queue):
@@ -88,12 +105,21 @@ class Registry:
             if queue.name in self.queues:
                 raise ConfigurationError(f"queue {queue.name!r} is declared twice")
             self.queues[queue.name] = queue
+            if not isinstance(queue.retention, Unset):
+                self.terms.queues[queue.name] = queue.retention
+        self.limits = Limits(limits, self.queues)
         self.retention = retention
         self.providers: dict[Any, Provider] = {}
         self.hooks: dict[str, list[Hook]] = no_hooks()
         self.authorizer: Authorizer | None = None
+        self.alerts: list[Rule] = []
         self.around: Callable[[Callable[..., Any]], Callable[..., Any]] = as_it_is
+        self.schedules: dict[str, tuple[Schedule, Declared]] = {}
+        self.boot: str | None = None
+        self.carried: dict[str, tuple[ContextVar[Any], str]] = {}
         self._tasks: dict[str, Task[..., Any]] = {}
+        self._modules: dict[str, None] = {}  # where providers and context variables are declared, in order
+        self._homes: dict[str, str] = {}  # where each task is
 
     def get(self, name: str) -> Task[..., Any] | None:
         return self._tasks.get(name)
@@ -124,7 +150,30 @@ class Registry:
                 f"two tasks are called {task.name!r}: {_where(other.fn)} and {_where(task.fn)}; "
                 f'give one of them a name of its own: @jobs.task(name="…")'
             )
+        self.limits.add(task)
         self._tasks[task.name] = task
+        self._homes[task.name] = declaring()[0]
+        if not isinstance(task.options.retention, Unset):
+            self.terms.tasks[task.name] = task.options.retention
+
+    def schedule(self, name: str, when: Schedule, call: Call) -> None:
+        """Declare a schedule. ConfigurationError when another one has this name."""
+        check_schedule_name(name)
+        queue = call.using.queue or call.options.queue
+        made = template(call, self.queues.get(queue), self.lane(call.task, queue, call.args))
+        said = declared(name, when.as_json(), call.task, made)
+        if self.schedules.get(name, (when, said))[1] != said:
+            raise ConfigurationError(f"two schedules are called {name!r}: give one of them another name")
+        self.schedules[name] = when, said
+
+    def lane(self, task: str, queue: str, args: str) -> str | None:
+        """The lane of a job with these stored arguments; None when no limit holds for it."""
+        known = self._tasks.get(task) if self.limits.any else None
+        return None if known is None else self.limits.lane(known, queue, args)
+
+    def signs(self) -> list[str]:
+        """How a worker tells others which schedules it declares."""
+        return [sign(name, said.mark) for name, (_, said) in sorted(self.schedules.items())]
 
     def provide(self, fn: Callable[..., Any], lifetime: Lifetime, names: Mapping[str, Any]) -> None:
         """ConfigurationError when another function already provides that type."""
@@ -133,6 +182,23 @@ class Registry:
         if other is not None and not _same(other.fn, fn):
             raise ConfigurationError(f"{name_of(other.fn)} and {name_of(fn)} both provide {provider.provides!r}")
         self.providers[provider.provides] = provider
+        self._modules[declaring()[0]] = None
+
+    def carry(self, variable: ContextVar[Any]) -> None:
+        """ConfigurationError when another variable of that name is carried already."""
+        if not isinstance(variable, ContextVar):
+            raise ConfigurationError(f"carry takes a ContextVar, not {shown(variable)}")
+        module, place = declaring()
+        other, there = self.carried.get(variable.name, (variable, place))
+        if other is not variable and there != place:  # the same place: its module was imported again
+            raise ConfigurationError(f"two context variables are called {variable.name!r}: {there} and {place}")
+        self.carried[variable.name] = variable, place
+        self._modules[module] = None
+
+    def homes(self) -> list[str]:
+        """The modules a process must import to find every task of executor "process", and all they are given."""
+        homes = {self._homes[name]: None for name, task in self._tasks.items() if task.executor == "process"}
+        return list({**homes, **self._modules}) if homes else []
 
     def weighted(self, weights: Mapping[str, int]) -> Registry:
         """The same declarations, as a worker sees them that was told other weights for its queues."""

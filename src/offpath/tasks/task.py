@@ -6,156 +6,50 @@ import functools
 import inspect
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
-from datetime import datetime
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar, Unpack, cast, get_args, get_origin
 
 from ..codec import Arguments, Value
-from ..core import call as core
-from ..core.checks import shown, whole
+from ..core.batches import Batch
+from ..core.checks import whole
 from ..core.ids import uuid7
-from ..core.options import UNSET, CallOptions, Policy, Queue, Retention, TaskOptions, Unset, check_name, resolve
-from ..core.retry import Retry, Seconds
+from ..core.options import CallOptions, Executor, OwnGiven, Queue, TaskOptions, check_name
+from ..core.policy import Policy, Retention, resolve
 from ..core.trace import unstamped
 from ..errors import ArgumentError, ConfigurationError
+from .calling import NO_OPTIONS, Enqueues, Using
 from .context import Context
-from .handle import Desk, Job
+from .handle import Desk
 from .needs import Need, hints_of, name_of, need_of
 from .registry import Hook, HookKind, check_hook, no_hooks, parted
 from .versions import History, Upcaster
 
 P = ParamSpec("P")
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
-
-NO_OPTIONS = CallOptions()
 
 
-class Call(Generic[R_co]):
-    """`task.call(…)`: a task with its arguments, checked and encoded, not yet enqueued. `core` is the plain value."""
-
-    __slots__ = ("core",)
-
-    def __init__(self, call: core.Call) -> None:
-        self.core = call
-
-    def __repr__(self) -> str:
-        return f"<Call of {self.core.task}>"
-
-
-def plain_calls(calls: object) -> list[core.Call]:
-    """What `enqueue_many` was given, as plain values. ConfigurationError for anything that is no sequence of calls."""
-    if isinstance(calls, str | bytes) or not isinstance(calls, Iterable):
-        raise ConfigurationError(f"enqueue_many takes a list of task.call(…), not {shown(calls)}")
-    return [_plain(call) for call in calls]
-
-
-def _plain(call: object) -> core.Call:
-    if not isinstance(call, Call):
-        raise ConfigurationError(f"enqueue_many takes what task.call(…) gives, not {shown(call)}")
-    return call.core
-
-
-class _Enqueues(Generic[P, R]):
-    """The four ways from a task to a job, with the options a `using(…)` has gathered."""
-
-    _task: Task[P, R]
-    _options: CallOptions
-    _tx: object | None
-
-    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
-        """Check and encode the arguments now, enqueue later with `enqueue_many`, which is also told the `tx`."""
-        if self._tx is not None:
-            raise ConfigurationError("a call belongs to no transaction: give tx to the enqueue_many that takes it")
-        return Call(self._core(*args, **kwargs))
-
-    async def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Write a job: in a transaction of its own, returning once it is durable, or in that of `using(tx=…)`.
-
-        ArgumentError names the argument that cannot be stored; StoreUnavailable when the database cannot take it.
-        """
-        (job,) = await self._task.desk.submit((self._core(*args, **kwargs),), self._tx)
-        return job
-
-    def enqueue_sync(self, /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """The same, blocking: for scripts, threads and synchronous frameworks."""
-        (job,) = self._task.desk.submit_sync((self._core(*args, **kwargs),), self._tx)
-        return job
-
-    async def enqueue_many(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
-        """All of them in one round trip and one transaction; the jobs come in the order of the calls.
-
-        Options of `using(…)` hold for every call, as far as it does not say the same one itself. ConfigurationError for
-        calls of another task, and for a `key` of `using(…)` with more than one call: a key is one job's.
-        """
-        cores = self._gathered(calls)
-        return await self._task.desk.submit(cores, self._tx) if cores else []
-
-    def enqueue_many_sync(self, calls: Sequence[Call[R]]) -> list[Job[R]]:
-        """The same, blocking."""
-        cores = self._gathered(calls)
-        return self._task.desk.submit_sync(cores, self._tx) if cores else []
-
-    def _gathered(self, calls: Sequence[Call[R]]) -> list[core.Call]:
-        cores = plain_calls(calls)
-        for one in cores:
-            if (one.task, one.version) != (self._task.name, self._task.version):
-                raise ConfigurationError(
-                    f"{self._task.name}.enqueue_many takes calls of {self._task.name}, and one is of {one.task}; "
-                    "for calls of several tasks there is jobs.enqueue_many"
-                )
-        if self._options is NO_OPTIONS:
-            return cores
-        if self._options.key is not None and len(cores) > 1:
-            raise ConfigurationError(
-                f"key {self._options.key!r} is one job's, and there are {len(cores)} calls: give each its own, "
-                f"{self._task.name}.using(key=…).call(…)"
-            )
-        return [one._replace(using=filled(one.using, self._options)) for one in cores]
-
-    def _core(self, /, *args: P.args, **kwargs: P.kwargs) -> core.Call:
-        task = self._task
-        return core.Call(task.name, task.version, task.bind(*args, **kwargs), task.options, self._options)
-
-
-class Using(_Enqueues[P, R]):
-    """A task with the options of one call: what `task.using(…)` gives."""
-
-    def __init__(self, task: Task[P, R], options: CallOptions, tx: object | None) -> None:
-        self._task = task
-        self._options = options
-        self._tx = tx
-
-
-def filled(own: CallOptions, given: CallOptions) -> CallOptions:
-    """`own`, and from `given` what `own` does not say. `delay` and `run_at` are one option: when."""
-    if own == NO_OPTIONS:
-        return given
-    said = {f.name: value for f in fields(CallOptions) if (value := getattr(own, f.name)) != f.default}
-    if not said.keys().isdisjoint(_WHEN):
-        said = dict.fromkeys(_WHEN) | said
-    return replace(given, **said)
-
-
-_WHEN = ("delay", "run_at")
-
-
-class Task(_Enqueues[P, R]):
+class Task(Enqueues[P, R]):
     """A registered function.
 
     name            what its jobs are called in the database, for as long as one of them lives. Without `name=` it is
                     the function's qualified name *without* its module: jobs outlive refactorings, and a module run
                     as a script is called `__main__` there and by its own name in the worker. Two functions of one
                     name are an error at registration, which says to give one of them a name.
-    executor        where it runs: "async" on the worker's loop, "thread" (plain functions) in a thread
+    executor        where it runs: "async" on the worker's loop, "thread" (plain functions) in a thread, "process" in
+                    a process of its own
+    asynchronous    its function is a coroutine function
     takes_context   its first parameter is `Context`, given and not passed; `context_deps` is D of `Context[D]`
+    passed          the others: annotation, and whether it must be given
     needs           parameters that are provided, not passed
     returns         the annotation of its result
     hooks           functions called around its attempts, by kind
+    batch           how many of its jobs one call of the function runs; None: one. Then `parameter` is given their list
     """
 
-    executor: Literal["async", "thread"]
+    executor: Executor
+    asynchronous: bool
+    batch: Batch | None = None
+    parameter: str = ""
     __name__: str
 
     def __init__(
@@ -189,6 +83,7 @@ class Task(_Enqueues[P, R]):
             if hasattr(fn, attribute):
                 setattr(self, attribute, getattr(fn, attribute))
         self.__wrapped__ = fn
+        self.executor = where(self.name, options.executor, asynchronous=self.asynchronous)
         self._signature(names)
 
     def __repr__(self) -> str:
@@ -207,7 +102,7 @@ class Task(_Enqueues[P, R]):
         self.context_deps: Any = None
         self.needs: dict[str, Need] = {}
         self._places: list[str] = []  # every parameter but the context, in order
-        passed: dict[str, tuple[Any, bool]] = {}
+        self.passed = passed = dict[str, tuple[Any, bool]]()
         for index, parameter in enumerate(inspect.signature(self.fn).parameters.values()):
             annotation = hints.get(parameter.name, Any)
             if annotation is Context or get_origin(annotation) is Context:
@@ -225,13 +120,29 @@ class Task(_Enqueues[P, R]):
                 self._places.append(parameter.name)
             need = need_of(parameter, annotation)
             if need is not None:
+                if need.transaction and self.executor == "process":
+                    raise ConfigurationError(
+                        f"task {self.name}: parameter {parameter.name!r} is provided(transaction=True), and a worker "
+                        'cannot settle a job in a transaction of another process: leave executor="process" out, or '
+                        "the mark"
+                    )
                 self.needs[parameter.name] = need
             else:
                 passed[parameter.name] = (annotation, parameter.default is inspect.Parameter.empty)
-        self.returns = hints.get("return", Any)
-        self._arguments = Arguments(self.name, passed)
+        self.returns = self._result_of(hints.get("return", Any))
+        taken = self._passed(passed)
+        self._parameters, self._first = taken, next(iter(taken), None)
+        self._arguments = Arguments(self.name, taken)
         if self.options.keep_result:
             self._value  # noqa: B018 (built now, so that a type which cannot be stored is refused here)
+
+    def _passed(self, parameters: dict[str, tuple[Any, bool]]) -> dict[str, tuple[Any, bool]]:
+        """(annotation, required) by name of what one job is given, from that of what the function takes."""
+        return parameters
+
+    def _result_of(self, annotation: Any) -> Any:
+        """The annotation of what one job gives, from that of what the function returns."""
+        return annotation
 
     # -- task + arguments → text → arguments; value → text → value ----------------------------------------------------
 
@@ -240,17 +151,31 @@ class Task(_Enqueues[P, R]):
 
         A default that was not overridden is not stored: it is the function's, at the time it runs.
         """
+        return self._arguments.encode(self._named(self._places, args, kwargs))
+
+    def bind_rest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, str]:
+        """The name of its first parameter, which an earlier link of a flow gives, and the others encoded."""
+        if self._first is None:
+            raise ConfigurationError(
+                f"task {self.name} has no parameter, so that nothing can be handed to it: give {self.name}.call()"
+            )
+        rest = self._named([name for name in self._places if name != self._first], args, kwargs)
+        if self._first in rest:
+            raise ArgumentError(self._first, f"of {self.name} is given by the earlier link of the flow")
+        return self._first, self._rest.encode(rest)
+
+    def _named(self, places: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if args:
-            if len(args) > len(self._places):
-                raise ArgumentError("", f"{self.name} takes {len(self._places)} by position, not {len(args)}")
-            for name, value in zip(self._places, args, strict=False):
+            if len(args) > len(places):
+                raise ArgumentError("", f"{self.name} takes {len(places)} by position, not {len(args)}")
+            for name, value in zip(places, args, strict=False):
                 if name in kwargs:
                     raise ArgumentError(name, f"given to {self.name} twice, by position and by name")
                 kwargs[name] = value
         for name in self.needs:
             if name in kwargs:
                 raise ArgumentError(name, f"is provided to {self.name} by the worker and cannot be passed to a job")
-        return self._arguments.encode(kwargs)
+        return kwargs
 
     def decode(self, args: str, version: int | None = None) -> dict[str, Any]:
         """Stored arguments as typed keyword arguments; ArgumentError when they do not fit the function any more.
@@ -285,6 +210,10 @@ class Task(_Enqueues[P, R]):
         return cast(R, self._value.decode(text))
 
     @functools.cached_property
+    def _rest(self) -> Arguments:
+        return Arguments(self.name, {name: said for name, said in self._parameters.items() if name != self._first})
+
+    @functools.cached_property
     def _value(self) -> Value:
         return Value(f"task {self.name}", self.returns)
 
@@ -303,39 +232,13 @@ class Task(_Enqueues[P, R]):
             self._policies[queue, options] = policy
         return policy
 
-    def using(
-        self,
-        *,
-        tx: object | None = None,
-        key: str | None = None,
-        delay: Seconds | None = None,
-        run_at: datetime | None = None,
-        queue: str | None = None,
-        priority: int | None = None,
-        deadline: datetime | Seconds | None = None,
-        retry: Retry | None = None,
-        timeout: Seconds | Unset | None = UNSET,
-        keep_result: bool | None = None,
-        owner: str | None = None,
-    ) -> Using[P, R]:
+    def using(self, *, tx: object | None = None, **options: Unpack[OwnGiven]) -> Using[P, R]:
         """This task with the options of one call; they win over the task's own. See `CallOptions` for each.
 
         tx    your open transaction: the job is written there and stands or falls with it. A SQLAlchemy or SQLModel
               session or Connection (async ones too), a connection of asyncpg, psycopg 3, Django or sqlite3
         """
-        options = CallOptions(
-            key=key,
-            delay=delay,
-            run_at=run_at,
-            queue=queue,
-            priority=priority,
-            deadline=deadline,
-            retry=retry,
-            timeout=timeout,
-            keep_result=keep_result,
-            owner=owner,
-        )
-        return Using(self, options, tx)
+        return Using(self, CallOptions(**options), tx)
 
     def hook(self, kind: HookKind) -> Callable[[Hook], Hook]:
         """`@send_email.hook("exhausted")`: call the function with an `AttemptInfo` around this task's attempts."""
@@ -358,14 +261,17 @@ class Task(_Enqueues[P, R]):
                     "here and now"
                 )
         if self.takes_context:
-            return self.fn(Context(uuid7(time.time_ns() // 1000, os.urandom(10))), *args, **kwargs)
+            return self.fn(self._context_here(args), *args, **kwargs)
         return self.fn(*args, **kwargs)
+
+    def _context_here(self, args: tuple[Any, ...]) -> Context[Any]:
+        return Context(uuid7(time.time_ns() // 1000, os.urandom(10)))
 
 
 class AsyncTask(Task[P, R]):
     """A task whose function is a coroutine function."""
 
-    executor = "async"
+    asynchronous = True
 
     async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it here and now, like the function it is."""
@@ -375,7 +281,7 @@ class AsyncTask(Task[P, R]):
 class SyncTask(Task[P, R]):
     """A task whose function is a plain one."""
 
-    executor = "thread"
+    asynchronous = False
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it here and now, like the function it is."""
@@ -387,6 +293,23 @@ _REFUSED = {
     inspect.Parameter.VAR_KEYWORD: "**kwargs",
     inspect.Parameter.POSITIONAL_ONLY: "positional-only",
 }
+
+
+def where(task: str, said: Executor | None, *, asynchronous: bool) -> Executor:
+    """Where a task runs. ConfigurationError when its function cannot run there."""
+    if said is None or said == "process":
+        return said or ("async" if asynchronous else "thread")
+    if said == "async" and not asynchronous:
+        raise ConfigurationError(
+            f'task {task}: a plain function would block the worker\'s loop, so executor="async" cannot go with it: '
+            'make it `async def`, or leave it to a thread (the default) or executor="process"'
+        )
+    if said == "thread" and asynchronous:
+        raise ConfigurationError(
+            f'task {task}: a coroutine function runs on the worker\'s loop, so executor="thread" cannot go with it: '
+            'leave it out, or say executor="process"'
+        )
+    return said
 
 
 def _default_name(fn: Callable[..., Any]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from ..app import Offpath
 from ..core.job import LIVE, State
+from ..engine.worker import Worker
 from .records import everything
 
 
@@ -37,7 +38,11 @@ async def drain(jobs: Offpath, *, timeout: float = 30.0) -> dict[str, int]:
 
     Jobs scheduled for later, backing off included, stay as they are. AssertionError after `timeout` seconds.
     """
-    worker = jobs.make_worker(until_empty=True)
+    return await drained(jobs, jobs.make_worker(until_empty=True), timeout)
+
+
+async def drained(jobs: Offpath, worker: Worker, timeout: float) -> dict[str, int]:
+    """The same with this worker."""
     running = asyncio.create_task(worker.run())
     done, _ = await asyncio.wait([running], timeout=timeout)
     if not done:

@@ -16,19 +16,24 @@ from ..app.desk import at_once, fresh_id
 from ..app.places import check_tx
 from ..core import call as core
 from ..core import lifecycle
+from ..core.batches import answers
 from ..core.change import Change
 from ..core.job import TERMINAL, Finished, State, principal
 from ..core.job import Job as Row
+from ..core.options import CallOptions
 from ..core.outcome import Done, Outcome
 from ..engine import failures
 from ..engine.inject import Recipes, Scope, Shared, Wanted
 from ..engine.transaction import without_a_job
 from ..errors import ArgumentError, ConfigurationError, Signal
 from ..ports import Found, Hint, Pending
-from ..tasks import Context, Job, Ready, Task
+from ..tasks import Context, Flow, Job, Ready, Task
 from ..tracing import started, within
 
+R = TypeVar("R")
 T = TypeVar("T")
+
+NO_FLOWS = "run_inline runs no flows: their links wait for each other in a database; enqueue and drain(jobs) there"
 
 
 @contextlib.contextmanager
@@ -80,6 +85,12 @@ class Inline:
         if tx is not None:
             at_once(check_tx(self._settings.url, tx), tx)
         return [self._run_here(call) for call in calls]
+
+    async def submit_flow(self, flow: Flow[R], options: CallOptions, tx: object | None = None) -> Job[R]:
+        raise ConfigurationError(NO_FLOWS)
+
+    def submit_flow_sync(self, flow: Flow[R], options: CallOptions, tx: object | None = None) -> Job[R]:
+        raise ConfigurationError(NO_FLOWS)
 
     def _run_here(self, call: core.Call) -> Job[Any]:
         """A plain function that is given nothing runs as if it were called, without a loop around it: Django's ORM
@@ -141,16 +152,21 @@ class Inline:
         shared = Shared()
         try:
             async with Scope(shared) as scope:
+                if task.batch is not None:
+                    given[task.parameter] = [given[task.parameter]]
                 for name, recipe in wanted.parameters.items():
                     given[name] = await scope.get(recipe)
                 context: tuple[Context[Any], ...] = ()
                 if task.takes_context:
                     deps = ... if wanted.deps is None else await scope.get(wanted.deps)
                     context = (Context(row.id, row.attempt, row.fence, deps=deps, principal=principal(row)),)
+                    if task.batch is not None:
+                        context = (Context(row.id, row.attempt, row.fence, deps=deps, each=context),)
                 own = without_a_job(given[wanted.transaction]) if wanted.transaction else contextlib.nullcontext()
                 async with own:
                     value = task.fn(*context, **given)
-                    return await value if task.executor == "async" else value
+                    value = await value if task.executor == "async" else value
+                    return value if task.batch is None else _alone(task.name, value)
         finally:
             await shared.close()
 
@@ -164,7 +180,7 @@ class Inline:
         there = self._found.get(id)
         if there is not None and there.job is not None and there.job.state is not State.RUNNING:
             now = time.time_ns() // 1000
-            change = lifecycle.cancel(there.job, reason, self._registry.retention, now)
+            change = lifecycle.cancel(there.job, reason, self._registry.terms.of(there.job.queue, there.job.task), now)
             if change is not None:
                 self._found[id] = _changed(there.job, change, now)
         return self.find(id)
@@ -177,6 +193,20 @@ class Inline:
         if known is None:
             raise ConfigurationError(f"there is no task {task!r}")
         return known.decode_result
+
+    def encoder(self, task: str) -> Callable[[Any], str]:
+        known = self._registry.get(task)
+        if known is None:
+            raise ConfigurationError(f"there is no task {task!r}")
+        return known.encode_result
+
+
+def _alone(task: str, returned: Any) -> Any:
+    """What a batch of one said of its job."""
+    [entry] = answers(task, returned, 1)
+    if isinstance(entry, BaseException):
+        raise entry
+    return entry
 
 
 def _changed(row: Row, change: Change, now: int) -> Found:

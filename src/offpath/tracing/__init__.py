@@ -18,8 +18,10 @@ from .here import (
     trace_headers,
     within,
 )
+from .labels import JobLabels
 
 __all__ = [
+    "JobLabels",
     "Span",
     "Trace",
     "anywhere",

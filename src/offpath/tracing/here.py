@@ -91,6 +91,12 @@ def _fresh() -> str:
             return made
 
 
+def attempt_here() -> Job | None:
+    """The job whose attempt this is, on the loop or in a thread of it."""
+    here = _here.get()
+    return here if isinstance(here, Job) else None
+
+
 def anywhere() -> bool:
     """Are we anywhere already? (What OpenTelemetry records does not count.)"""
     return _here.get() is not None

@@ -218,7 +218,7 @@ def _hints(data: bytes) -> list[Hint]:
         return [
             Hint(kind, tuple(map(str, names)))
             for kind, names in json.loads(data)
-            if kind in ("work", "cancel", "event")
+            if kind in ("work", "cancel", "event", "queue")
         ]
     except (ValueError, TypeError, RecursionError):
         return []

@@ -12,9 +12,9 @@ from typing import Literal
 
 from ..ports import Hint
 
-Kind = Literal["work", "cancel", "event"]
+Kind = Literal["work", "cancel", "event", "queue"]
 
-KINDS: tuple[Kind, ...] = ("work", "cancel", "event")
+KINDS: tuple[Kind, ...] = ("work", "cancel", "event", "queue")
 MAX_BYTES = 7_999
 MAX_PARTS = 8  # messages for the names of one kind (some 1,600 ids); more than that are said as "all of them"
 MAX_NAMES = 10_000  # of one kind that wait, as while there is no connection; the same beyond

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from ..app import Offpath
 from ..core.ids import uuid7
-from ..core.options import SECOND, callback_of
+from ..core.options import SECOND
+from ..core.policy import callback_of
 from ..core.trace import attempt_of
 from ..errors import Cancel, OffpathError, Snooze
 from ..http.operations import Shape, document

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-TIMEOUT = 60
+from tests.integrations.django import nursery
+
+TIMEOUT = 150
 
 MANAGE = """
 import os
@@ -114,6 +116,13 @@ def settle_elsewhere(job: str) -> None:
         pool.submit(steal).result()
 
 
+@jobs.task(executor="process")
+def note_from_a_process(text: str) -> None:
+    from offpath.engine import children
+
+    Note.objects.create(text=f"{text} {children.in_child}")
+
+
 @jobs.task
 def pid() -> int:
     with connection.cursor() as cursor:
@@ -200,10 +209,15 @@ class Project:
 
     def manage(self, *words: str, code: int = 0, cwd: Path | None = None) -> str:
         """What `manage.py` printed, both streams; it must end with `code`."""
-        done = subprocess.run(
-            [sys.executable, str(self.folder / "manage.py"), *words],
-            cwd=cwd or self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=TIMEOUT,
-        )  # fmt: skip
+        command, folder = [str(self.folder / "manage.py"), *words], cwd or self.folder
+        done: nursery.Ended | subprocess.CompletedProcess[str]
+        if "--processes" in words:
+            done = subprocess.run(
+                [sys.executable, *command],
+                cwd=folder, env=self.environment, capture_output=True, text=True, check=False, timeout=TIMEOUT,
+            )  # fmt: skip
+        else:
+            done = nursery.run(command, folder, self.environment, self.folder, TIMEOUT)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -220,11 +234,16 @@ class Project:
                 "from shop.models import Note\nfrom shop import tasks\nfrom offpath.integrations.django import jobs\n"
             )
             head += "from offpath.errors import ConfigurationError, StoreError\n"
-        done = subprocess.run(
-            [sys.executable, "-c", head + textwrap.dedent(code)],
-            cwd=self.folder, env=self.environment | {"DJANGO_SETTINGS_MODULE": "site_settings"},
-            capture_output=True, text=True, check=False, timeout=TIMEOUT,
-        )  # fmt: skip
+        environment = self.environment | {"DJANGO_SETTINGS_MODULE": "site_settings"}
+        words = ["-c", head + textwrap.dedent(code)]
+        done: nursery.Ended | subprocess.CompletedProcess[str]
+        if setup:
+            done = nursery.run(words, self.folder, environment, self.folder, TIMEOUT)
+        else:  # it is about what is imported, and when
+            done = subprocess.run(
+                [sys.executable, *words],
+                cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT,
+            )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         said = [json.loads(line[5:]) for line in done.stdout.splitlines() if line.startswith("said ")]
         return said[-1] if said else None

@@ -218,6 +218,12 @@ def test_a_worker_runs_plain_and_async_tasks(project: Project) -> None:
     assert {job["state"] for job in json.loads(outside(project, "jobs", "list", "--json"))} == {"succeeded"}
 
 
+def test_a_task_in_a_process_finds_the_project_set_up(project: Project) -> None:
+    project.run("tasks.note_from_a_process.enqueue_sync(text='c')")
+    project.work()
+    assert project.run("say([n.text for n in Note.objects.all()])") == ["c True"]
+
+
 def test_several_processes_from_another_folder(project: Project) -> None:
     project.run("for n in range(20): tasks.note.enqueue_sync(text=str(n))")
     project.manage("offpath_worker", "--until-empty", "--processes", "2", cwd=Path("/"))
@@ -236,7 +242,7 @@ def test_a_connection_is_kept_mended_and_closed(postgres_project: Project) -> No
         postgres_project.run(
             """
             def now(task):
-                return task.enqueue_sync().result_sync(timeout=30)
+                return task.enqueue_sync().result_sync(timeout=60)
             first = now(tasks.pid)
             assert now(tasks.pid) == first
             try:

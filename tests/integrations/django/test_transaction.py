@@ -97,10 +97,10 @@ def test_a_worker_is_told_after_the_commit(project: Project) -> None:
         project.run(
             """
             first = tasks.note.enqueue_sync(text="a")
-            assert first.result_sync(timeout=30)      # the worker is up
+            assert first.result_sync(timeout=60)      # the worker is up
             with transaction.atomic():
                 job = tasks.note.using(tx=connection).enqueue_sync(text="b")
-            assert job.result_sync(timeout=30)
+            assert job.result_sync(timeout=60)
             """
         )
 
@@ -324,7 +324,7 @@ def test_a_job_that_was_taken_away_takes_its_rows_with_it(postgres_project: Proj
         postgres_project.run(
             """
             import time
-            for _ in range(600):
+            for _ in range(5_000):
                 with connection.cursor() as cursor:
                     cursor.execute("select fence, state from offpath_job")
                     if (rows := cursor.fetchall()) and rows[0][0] >= 2:

@@ -17,7 +17,8 @@ from django.utils import timezone
 from ... import tasks as ours
 from ...core.call import Call
 from ...core.ids import is_id
-from ...core.options import CallOptions, overrides
+from ...core.options import CallOptions
+from ...core.policy import overrides
 from ...errors import ConfigurationError, OffpathError, ResultError
 from ...ports import NewOperation
 from ...tasks import AttemptInfo, Context

@@ -58,6 +58,7 @@ class _Offpath(Offpath):
         super().__init__("", queues=said.queues, **said.given)
         self.said = said
         self._desk = _Counter(config.settle("", dict(said.given)), said.queues, said.url)
+        self.registry.boot = "django:setup"  # in a process for tasks, before the project's modules are imported
         self.registry.around = around
 
     def __repr__(self) -> str:

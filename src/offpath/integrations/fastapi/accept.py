@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Generic, ParamSpec, TypeVar, get_args
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack, get_args, overload
 
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ...core.options import UNSET, CallOptions, Unset, check_name
-from ...core.retry import Retry, Seconds
+from ...core.options import AcceptGiven, CallOptions, check_name
 from ...http.accept import Acceptance, accept, accept_sync, check_words
 from ...http.asked import Asked
 from ...http.face import Face
@@ -20,7 +18,8 @@ from ...http.messages import Caller
 from ...http.operations import dumps
 from ...http.schema import Operation
 from ...http.unit import UNIT
-from ...tasks import Task
+from ...http.works import bound_args
+from ...tasks import Linked, Task
 from .routing import STACK
 
 P = ParamSpec("P")
@@ -90,7 +89,8 @@ class Accepted(Response, Generic[T]):
 
 
 class Acceptor:
-    """Starts operations for one request: `await accept(task, …)`, or `accept.sync(task, …)` in a plain function.
+    """Starts operations for one request: `await accept(task, …)` or `await accept(flow)`; `accept.sync(…)` in a plain
+    function.
 
     A request with an Idempotency-Key starts one operation, however often it is sent: its first `accept` has the key.
     When that one is known, `accept` gives the answer that was given before (`Accepted.replayed`); with `tx=`, where
@@ -115,40 +115,42 @@ class Acceptor:
         offer both ways."""
         return self._preferred is not None and self._preferred.wish.wants_operation
 
-    async def __call__(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Accepted[R]:
-        """Enqueue, and give the 202 to return. ArgumentError (422) when an argument cannot be stored,
-        StoreUnavailable (503) when the database cannot take it; nothing is left behind then."""
+    @overload
+    async def __call__(self, flow: Linked[R], /) -> Accepted[R]: ...
+    @overload
+    async def __call__(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Accepted[R]: ...
+    async def __call__(self, work: Any, /, *args: Any, **kwargs: Any) -> Accepted[Any]:
+        """Enqueue a task with its arguments, or a flow, and give the 202 to return. ArgumentError (422) when an
+        argument cannot be stored, StoreUnavailable (503) when the database cannot take it; nothing is left behind
+        then."""
+        bound = bound_args(work, args, kwargs)
         if self._unit is None:
-            made = await accept(self._face.service, task, task.bind(*args, **kwargs), self._start)
+            made = await accept(self._face.service, work, bound, self._start)
         else:
             with self._unit.accepting(self._start.tx):
-                made = await accept(self._face.service, task, task.bind(*args, **kwargs), self._start)
+                made = await accept(self._face.service, work, bound, self._start)
         return Accepted(made, f"{self._start.base}/{made.job}", self._preferred)
 
-    def sync(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Accepted[R]:
+    @overload
+    def sync(self, flow: Linked[R], /) -> Accepted[R]: ...
+    @overload
+    def sync(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Accepted[R]: ...
+    def sync(self, work: Any, /, *args: Any, **kwargs: Any) -> Accepted[Any]:
         """The same, blocking, for `def` endpoints."""
+        bound = bound_args(work, args, kwargs)
         if self._unit is None:
-            made = accept_sync(self._face.service, task, task.bind(*args, **kwargs), self._start)
+            made = accept_sync(self._face.service, work, bound, self._start)
         else:
             with self._unit.accepting(self._start.tx):
-                made = accept_sync(self._face.service, task, task.bind(*args, **kwargs), self._start)
+                made = accept_sync(self._face.service, work, bound, self._start)
         return Accepted(made, f"{self._start.base}/{made.job}", self._preferred)
 
     def using(
         self,
         *,
         tx: object | None = None,
-        key: str | None = None,
         label: str = "",
-        delay: Seconds | None = None,
-        run_at: datetime | None = None,
-        queue: str | None = None,
-        priority: int | None = None,
-        deadline: datetime | Seconds | None = None,
-        retry: Retry | None = None,
-        timeout: Seconds | Unset | None = UNSET,
-        keep_result: bool | None = None,
-        callback: str | None = None,
+        **options: Unpack[AcceptGiven],
     ) -> Acceptor:
         """With options for this call (see `Task.using`).
 
@@ -161,21 +163,9 @@ class Acceptor:
 
         A key, label or callback URL that cannot be one is a 422 to the client, from whom such texts come.
         """
-        check_words(key, label, callback)
+        check_words(options.get("key"), label, options.get("callback"))
         if label:
             check_name(label, "label")
-        options = CallOptions(
-            key=key,
-            delay=delay,
-            run_at=run_at,
-            queue=queue,
-            priority=priority,
-            deadline=deadline,
-            retry=retry,
-            timeout=timeout,
-            keep_result=keep_result,
-            owner=self._start.options.owner,
-            callback=callback,
-        )
-        start = self._start._replace(tx=tx, label=label, options=options)
+        given = CallOptions(owner=self._start.options.owner, **options)
+        start = self._start._replace(tx=tx, label=label, options=given)
         return Acceptor(self._face, self._asked._replace(start=start))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -23,13 +23,19 @@ _UNREADABLE = "There was an error parsing the body"
 
 
 def install_problem_handlers(
-    app: FastAPI, *, problem_base: str = BASE, max_body: int | None = 1 << 20, trust_trace: Trust = True
+    app: FastAPI,
+    *,
+    problem_base: str = BASE,
+    max_body: int | None = 1 << 20,
+    larger: Mapping[str, int] | None = None,
+    trust_trace: Trust = True,
 ) -> None:
     """Every error of the application as `application/problem+json`: what FastAPI and your handlers raise, what offpath
     raises, and whatever nobody foresaw, which becomes a fixed sentence with an id for the log. Bodies beyond
-    `max_body` bytes are answered 413 before they are read (None: no limit). And no answer leaves before the
-    transactions in which its request has accepted work are committed. Jobs carry on the trace of the request that
-    enqueues them, as far as `trust_trace` says (see `TraceContext`)."""
+    `max_body` bytes are answered 413 before they are read (None: no limit), and `larger` has other limits for some
+    paths, {"/files": 64 << 20}. And no answer leaves before the transactions in which its request has accepted work are
+    committed. Jobs carry on the trace of the request that enqueues them, as far as `trust_trace` says (see
+    `TraceContext`)."""
     problems = Problems(problem_base)
 
     async def on_http(request: Request, error: Exception) -> Any:
@@ -52,7 +58,7 @@ def install_problem_handlers(
     app.add_middleware(cast(Any, CommitFirst), problems=problems)
     app.add_middleware(cast(Any, TraceContext), trust_trace=trust_trace)
     if max_body is not None:
-        app.add_middleware(cast(Any, BodyLimit), limit=max_body)
+        app.add_middleware(cast(Any, BodyLimit), limit=max_body, larger=larger)
 
 
 def ours(problems: Problems) -> Callable[[Request, Exception], Coroutine[Any, Any, Any]]:

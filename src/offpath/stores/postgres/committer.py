@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-import asyncpg
-
 from ...errors import StoreError, StoreUnavailable
 from ...ports import Enqueued, Hint, NewJob, Statement, Verb
 from .. import rows
+from ..keys import MOST_LOCKS
 from ..pending import Result
 from . import faults
 from .pool import Pool
@@ -21,6 +20,7 @@ from .verbs import PostgresVerbs
 
 MAX_GROUP = 1_000  # jobs in one statement: bounds how long the others wait for its commit
 PATIENCE = 10.0  # seconds for which a group whose commit was not answered is asked for again
+_FAILED: tuple[type[Exception], ...] = (*faults.DRIVER, StoreUnavailable)
 
 
 class Item(NamedTuple):
@@ -120,7 +120,7 @@ class Committer:
                 async with pool.lend() as session:
                     again, sent = sent, True
                     return await self._once(session, jobs, again=again, patient=patient)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, StoreUnavailable) as e:
+            except _FAILED as e:
                 tries -= 1
                 if faults.sqlstate(e) in faults.REPEATED and tries:
                     continue
@@ -143,7 +143,7 @@ class Committer:
             async with session.alone():
                 return await drive(self._verbs.enqueue(jobs)), list(hints), frozenset()
         async with session.transaction():
-            if keyed and not patient:
+            if keyed and not patient and len(jobs) <= MOST_LOCKS:
                 keys = rows.dumps([(job.id, job.task, job.key) for job in keyed])
                 busy = await session.execute(Statement(self._verbs.sql["enqueue.busy"], {"keys": keys}, rows.column))
                 if busy:

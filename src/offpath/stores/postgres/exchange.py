@@ -15,13 +15,16 @@ from ...core.change import Change
 from ...core.job import Job, State
 from ...core.lifecycle import started
 from ...core.options import SUSPECT
-from ...ports import Exchanged, Hint, Statement, Verb, Verdict, Want
+from ...ports import Exchanged, Hint, Look, Seen, Statement, Verb, Verdict, Want
 from .. import rows
 from ..exchange import Extension, by_weight
-from ..verbs import NOW, Asked
+from ..limits import without
+from ..verbs import Asked
 from . import faults
 from .lanes import Lanes
+from .limits import PostgresTeller, Waiting, claim_limited
 from .session import Session
+from .settling import settle
 from .verbs import PostgresVerbs
 
 _STARTED = rows.dumps(started(0).data)
@@ -36,6 +39,7 @@ class Desk:
         self.lanes: dict[tuple[str, str], Lanes] = {}  # by queue and tasks
         self.held: set[str] = set()  # claimed and not settled
         self.locked: set[str] = set()  # of them, those whose rows somebody kept locked when they were to be settled
+        self.limited = Waiting()
         self.doubt = False  # the answer to a claim was lost: it may hold more than it knows
         self.unheard = False  # the answer to a settle was lost: it may have been written
 
@@ -83,9 +87,14 @@ class Exchange:
         full = bool(found)
         ended = bool(changes) and all(change.state > _RUNNING for change in changes)
         settling = self._settle(changes) if changes else _nothing()
-        if want is not None and want.limit > len(found) and self._alive:
+        seen: Seen | None = None
+        if want is not None and want.queues and want.limit > len(found) and self._alive:
             want = want._replace(limit=want.limit - len(found))
-            (verdicts, asked), more = await self._both(settling, self._claim(want), at_once=ended)
+            look = want.limited
+            if look is None:
+                (verdicts, asked), more = await self._both(settling, self._claim(want), at_once=ended)
+            else:
+                (verdicts, asked), more, seen = await self._three(settling, want, look, at_once=ended)
             if isinstance(more, Exception):
                 if not (changes or found):
                     raise more
@@ -100,7 +109,53 @@ class Exchange:
                 self._alive = bool(await self._one(alive))
         desk.held.update(job.id for job in found)
         desk.doubt = False
-        return Exchanged(verdicts, found, full, self._alive, asked)
+        return Exchanged(verdicts, found, full, self._alive, asked, seen)
+
+    async def _three(
+        self, settling: Coroutine[Any, Any, Settled], want: Want, look: Look, *, at_once: bool
+    ) -> tuple[Settled, Claimed | Exception, Seen | None]:
+        """Jobs under a limit are claimed before the others, or after them in what is left of the room; and after the
+        settle, which has made room for them, unless there are more of them anyway."""
+        seen: list[Seen] = []
+        if look.first:
+            settled, came = await self._both(settling, self._first(want, look, seen), at_once=at_once and look.eager)
+            return settled, came, seen[0] if seen else None
+        settled, came = await self._both(settling, self._claim(want), at_once=at_once)
+        if isinstance(came, Exception):
+            return settled, came, None
+        jobs, full = came
+        look = look._replace(room=look.room - len(jobs), free=max(0, look.free - len(jobs)))
+        try:
+            more = await self._limited(without(want, jobs), look, seen)
+        except Exception as e:
+            return settled, e, None
+        return settled, (jobs + more, full), seen[0] if seen else None
+
+    async def _first(self, want: Want, look: Look, seen: list[Seen]) -> Claimed:
+        jobs = await self._limited(want, look, seen)
+        rest = without(want, jobs)
+        if rest.limit <= 0 or not self._alive:
+            return jobs, True
+        others, full = await self._claim(rest)
+        if not self._heed and seen:  # scheduled jobs have become ready meanwhile, and some may be under a limit
+            seen[-1] = seen[-1]._replace(more=True)
+        return jobs + others, full
+
+    async def _limited(self, want: Want, look: Look, seen: list[Seen]) -> list[Job]:
+        session = self._second or self._session
+        if look.room <= 0 or not self._alive:
+            return []
+        if not (queues := await self._desk.limited.look(session, self._sql, eager=look.eager)):
+            seen.append(Seen(look.cursors))
+            return []
+        self._desk.doubt = True  # until `run` has handed over what came
+        teller = PostgresTeller(self._sql, self._worker, _STARTED, lambda found: _jobs(found, self._worker))
+        claimed, hints = await claim_limited(session, teller, want, look, queues)
+        for hint in hints:
+            self._hint(hint)
+        self._alive = claimed.alive
+        seen.append(claimed.seen)
+        return claimed.jobs
 
     async def _both(
         self, settling: Coroutine[Any, Any, Settled], claiming: Coroutine[Any, Any, Claimed], *, at_once: bool
@@ -179,7 +234,7 @@ class Exchange:
         if lacking := self._verbs.lacking(changes):
             async with self._session.transaction():
                 await self._session.drive(self._verbs.make_days(lacking), self._hint)
-        if any(change.state <= _RUNNING or change.events for change in changes):
+        if any(change.state <= _RUNNING or change.events or change.flow is not None for change in changes):
             return await self._write_mixed(changes)
         # Whoever was locked goes the way that does not wait, and the others do not wait with him.
         locked = self._desk.locked
@@ -327,19 +382,7 @@ def _jobs(found: list[Any], worker: str) -> list[Job]:
     found.sort(key=_order)
     return [
         Job(id_, task, version, args, queue, priority, _RUNNING, run_at, deadline, key, attempt, crashes, fence, worker,
-            None, bool(once), bool(watched), owner, options, retry_of)
+            None, bool(once), bool(watched), owner, options, retry_of, None, flow, 0, lane)
         for id_, task, version, args, queue, priority, run_at, deadline, key, attempt, crashes, fence, once, watched,
-            owner, options, retry_of in found
+            owner, options, retry_of, flow, lane in found
     ]  # fmt: skip
-
-
-def settle(verbs: PostgresVerbs, worker: str, changes: Sequence[Change]) -> Verb[tuple[list[Verdict], Asked]]:
-    """All kinds of changes, in one transaction: what passes its guard is locked first."""
-    verdicts, asked = yield from verbs.refused(worker, changes)
-    good = [change for change, verdict in zip(changes, verdicts, strict=True) if verdict == "applied"]
-    if good:
-        now = yield NOW
-        yield from verbs.write(good, now)
-    if any(change.state is State.READY for change in good):
-        yield Hint("work")  # given back (a worker that shuts down): another one may start it at once
-    return verdicts, asked

@@ -18,6 +18,12 @@ DENIED = "42501"
 JOIN = "if that is an open transaction of your own, enqueue in it: using(tx=…)"
 """The note on an error by which it is known that it was an enqueue that waited."""
 
+DRIVER: tuple[type[Exception], ...] = (
+    asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncio.IncompleteReadError, OSError,
+    TimeoutError, UnicodeError,
+)  # fmt: skip
+"""What the driver raises; anything else is a bug of ours."""
+
 _DATA = ("22", "23", "54", "P0")  # classes of SQLSTATE that blame the values (P0: a trigger does), not the server
 
 

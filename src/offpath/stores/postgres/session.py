@@ -133,6 +133,8 @@ class Session:
         self.connection.terminate()
 
 
+_REFUSED: tuple[type[Exception], ...] = (*faults.DRIVER, ValueError)
+
 CLOCK = Statement("select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)", {}, rows.value)
 
 
@@ -162,7 +164,7 @@ async def connect(address: Address, lock_ms: int = LOCK_MS) -> Session:
         except BaseException:
             connection.terminate()
             raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as e:
+    except _REFUSED as e:
         raise faults.unreachable(e, address) from e
     return Session(connection, settings, pooled=pooled)
 
@@ -179,9 +181,7 @@ async def _open(address: Address, settings: dict[str, str]) -> asyncpg.Connectio
 
 def explained(error: BaseException, address: Address) -> BaseException:
     """One of ours for a driver's error; a bug stays what it is."""
-    if isinstance(error, OffpathError) or not isinstance(
-        error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError | UnicodeError
-    ):
+    if isinstance(error, OffpathError) or not isinstance(error, faults.DRIVER):
         return error
     said = faults.explain(error, address)
     said.__cause__ = error

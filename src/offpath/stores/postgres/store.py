@@ -13,7 +13,7 @@ import asyncpg
 
 from ...core.change import Change
 from ...core.health import Check
-from ...core.options import Retention
+from ...core.retention import Retention, Terms
 from ...errors import OffpathError, SchemaError, StoreUnavailable
 from ...observe import signal
 from ...ports import Announce, Enqueued, Exchanged, Hint, Maker, NewJob, Pending, Verb, Want
@@ -42,7 +42,9 @@ class PostgresStore:
     """See `ports.Store`. `url` is libpq's; the tables are in `schema`; `announce` is told, after commit, what may have
     changed. ConfigurationError for a URL or schema that cannot be one."""
 
-    def __init__(self, url: str, *, announce: Announce, retention: Retention = KEEP, schema: str = "public") -> None:
+    def __init__(
+        self, url: str, *, announce: Announce, retention: Retention | Terms = KEEP, schema: str = "public"
+    ) -> None:
         self.schema = check_schema(schema)
         self.address = parse(url)._replace(schema=schema)
         sql = {name: qualify(text, self.schema) for name, text in load(PACKAGE).items()}

@@ -7,8 +7,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ...core.change import Change
 from ...core.ids import is_id
-from ...core.options import DAY, Retention
-from ...ports import Enqueued, EventRow, Found, NewJob, OperationRow, Statement, Ticket, Verb
+from ...core.options import DAY
+from ...core.retention import Retention, Terms
+from ...core.steps import Asked
+from ...ports import Enqueued, EventRow, Found, NewJob, OperationRow, Round, Statement, StepRow, Ticket, Verb
+from ...ports.flows import FlowRows
 from .. import rows
 from ..verbs import NOW, SqlVerbs
 from . import faults
@@ -22,7 +25,7 @@ AHEAD = 7  # days that whoever may makes ahead at a start or a migration: so lon
 class PostgresVerbs(SqlVerbs):
     """`days`: the partitions known to exist, as days since the epoch; what is missing is made before it is needed."""
 
-    def __init__(self, sql: Mapping[str, str], retention: Retention) -> None:
+    def __init__(self, sql: Mapping[str, str], retention: Retention | Terms) -> None:
         super().__init__(sql, retention)
         self.days: frozenset[int] = frozenset()
 
@@ -66,6 +69,9 @@ class PostgresVerbs(SqlVerbs):
     def delete(self, id: str) -> Verb[bool]:
         return super().delete(_uuid(id))
 
+    def retried_as(self, id: str) -> Verb[str | None]:
+        return super().retried_as(_uuid(id))
+
     def operation(self, id: str) -> Verb[OperationRow | None]:
         return super().operation(_uuid(id))
 
@@ -75,13 +81,31 @@ class PostgresVerbs(SqlVerbs):
     def progress(self, id: str, fence: int, worker: str, progress: str) -> Verb[bool]:
         return super().progress(_uuid(id), fence, worker, progress)
 
+    def remember_steps(self, id: str, fence: int, worker: str, steps: Sequence[tuple[Asked, str]]) -> Verb[bool]:
+        return super().remember_steps(_uuid(id), fence, worker, steps)
+
+    def remembered_steps(self, id: str) -> Verb[list[Asked]]:
+        return super().remembered_steps(_uuid(id))
+
+    def step_result(self, id: str, name: str) -> Verb[str | None]:
+        return super().step_result(_uuid(id), name)
+
+    def steps(self, id: str, limit: int) -> Verb[list[StepRow]]:
+        return super().steps(_uuid(id), limit)
+
+    def emit(self, id: str, fence: int, worker: str, lines: Sequence[str]) -> Verb[bool]:
+        return super().emit(_uuid(id), fence, worker, lines)
+
     def take_ticket(self, hash: str, operation: str) -> Verb[Ticket | None]:
         return super().take_ticket(hash, _uuid(operation))
 
+    def flow(self, id: str) -> Verb[FlowRows | None]:
+        return super().flow(_uuid(id))
+
     # ── history ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def prune(self, limit: int) -> Verb[int]:
-        done = yield from super().prune(limit)
+    def prune(self, limit: int, round: Round | None = None) -> Verb[int]:
+        done = yield from super().prune(limit, round)
         if not done:
             now = yield NOW
             yield from self.make_days(self.ahead(now))
@@ -100,8 +124,7 @@ class PostgresVerbs(SqlVerbs):
 
     def ahead(self, now: int, more: int = 1) -> set[int]:
         """The days on which what ends today, or up to `more` days later, will expire."""
-        kept = {length for length in self.retention if length is not None}
-        return {(now + length) // DAY + later for length in kept for later in range(more + 1)}
+        return {(now + length) // DAY + later for length in self.terms.lengths() for later in range(more + 1)}
 
     def left(self, now: int) -> int:
         """For how many days, today among them, history has a place for what ends; no more than AHEAD."""

@@ -21,6 +21,10 @@ BUSY_SECONDS = 10.0
 SAFE_VERSION = (3, 51, 3)  # before it, a WAL reset beside a checkpoint can lose a commit (sqlite.org/wal.html)
 
 
+ahead: dict[str, int] = {}
+"""How far the testing kit has moved the clock of a database, µs, by the path of its file."""
+
+
 def now() -> int:
     """The clock of a one-host store: this host's, µs since the epoch."""
     return time.time_ns() // 1000
@@ -110,9 +114,11 @@ def execute(connection: sqlite3.Connection, statement: Statement) -> Any:
     return statement.read(cursor.fetchall())
 
 
-def run(connection: sqlite3.Connection, verb: Verb[R], hint: Callable[[Hint], None]) -> R:
+def run(
+    connection: sqlite3.Connection, verb: Verb[R], hint: Callable[[Hint], None], clock: Callable[[], int] = now
+) -> R:
     """Drive a verb on this connection, inside whatever transaction is open."""
-    return drive(verb, lambda statement: execute(connection, statement), now, hint)
+    return drive(verb, lambda statement: execute(connection, statement), clock, hint)
 
 
 def is_busy(error: sqlite3.OperationalError) -> bool:

@@ -10,10 +10,12 @@ from ...core.change import Change
 from ...core.job import Job, State
 from ...core.lifecycle import started
 from ...core.options import MAX_CRASHES, SUSPECT
-from ...ports import Exchanged, Hint, Statement, Verb, Verdict, Want
+from ...ports import Exchanged, Hint, Seen, Statement, Verb, Verdict, Want
 from .. import rows
 from ..exchange import by_weight
+from ..limits import without
 from ..verbs import NOW, Asked, SqlVerbs
+from .limits import claim_limited, claimed
 
 
 def exchange(
@@ -34,31 +36,51 @@ def exchange(
     asked: Asked = {}
     if changes:
         verdicts, asked = yield from _settle(verbs, worker, changes, now)
-    claimed: list[Job] = []
+    taken: list[Job] = []
     full = False
+    seen: Seen | None = None
     if want is not None and want.limit > 0 and alive:
         yield Statement(sql["claim.promote"], {"now": now}, rows.nothing)
 
-        def take(queue: str, limit: int, free: int, suspect: bool) -> Verb[tuple[list[Job], bool]]:
-            return _take(sql, worker, want.tasks, queue, limit, free, suspect)
-
-        claimed, full = yield from by_weight(want, take)
+        taken, full, seen = yield from _claim(sql, worker, want, now)
         watched = [
             Change(job.id, job.fence, False, State.RUNNING, 0, 0, 0, events=(started(job.attempt),))
-            for job in claimed
+            for job in taken
             if job.watched
         ]
         if watched:
             yield from verbs.tell(watched, now)
-    return Exchanged(verdicts, claimed, full, alive, asked)
+    return Exchanged(verdicts, taken, full, alive, asked, seen)
+
+
+def _claim(sql: Mapping[str, str], worker: str, want: Want, now: int) -> Verb[tuple[list[Job], bool, Seen | None]]:
+    """Jobs, and whether there may be more; those under a limit before the others, or after them in the room left."""
+    look, seen, full = want.limited, None, True
+    taken: list[Job] = []
+
+    def take(queue: str, limit: int, free: int, suspect: bool) -> Verb[tuple[list[Job], bool]]:
+        return _take(sql, worker, want.tasks, queue, limit, free, suspect)
+
+    if look is not None and look.first:
+        found = yield from claim_limited(sql, worker, want, look, now)
+        taken, seen = found.jobs, found.seen
+    rest = without(want, taken) if taken else want
+    if rest.limit > 0:
+        others, full = yield from by_weight(rest, take)
+        taken = taken + others
+    if look is not None and not look.first and look.room > len(taken):
+        look = look._replace(room=look.room - len(taken), free=max(0, look.free - len(taken)))
+        found = yield from claim_limited(sql, worker, without(want, taken), look, now)
+        taken, seen = taken + found.jobs, found.seen
+    return taken, full, seen
 
 
 def _settle(verbs: SqlVerbs, worker: str, changes: Sequence[Change], now: int) -> Verb[tuple[list[Verdict], Asked]]:
-    """The hot path is two statements: every job of the batch has ended, and passes its guard."""
+    """The hot path is two statements: every job of the batch has ended, is part of nothing, and passes its guard."""
     verdicts: list[Verdict] = ["applied"] * len(changes)
     asked: Asked = {}
     good = changes
-    ended = all(change.state > State.RUNNING for change in changes)
+    ended = all(change.state > State.RUNNING and change.flow is None for change in changes)
     if not ended or (yield from verbs.finish(changes, now, worker)) != len(changes):
         verdicts, asked = yield from verbs.refused(worker, changes)
         good = [change for change, verdict in zip(changes, verdicts, strict=True) if verdict == "applied"]
@@ -98,7 +120,7 @@ def _take(
             if kept:
                 marked = rows.dumps([row[0] for row in kept])
                 yield Statement(sql["claim.mark"], {"rows": marked, "worker": worker}, rows.nothing)
-                taken += [_claimed(row, worker) for row in kept]
+                taken += [claimed(row, worker) for row in kept]
     return taken, len(taken) == limit
 
 
@@ -116,13 +138,3 @@ def _one_suspect(found: list[list[Any]]) -> list[list[Any]]:
             seen = True
         kept.append(row)
     return kept
-
-
-_RUNNING = State.RUNNING
-
-
-def _claimed(row: list[Any], worker: str) -> Job:
-    (_, id_, task, version, args, queue, priority, run_at, deadline, key, attempt, crashes, fence, once, watched, owner,
-     options, retry_of) = row  # fmt: skip
-    return Job(id_, task, version, args, queue, priority, _RUNNING, run_at, deadline, key, attempt, crashes,
-               fence + 1, worker, None, bool(once), bool(watched), owner, options, retry_of)  # fmt: skip

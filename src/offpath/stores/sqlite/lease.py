@@ -22,10 +22,12 @@ class SqliteLease:
         sql: Mapping[str, str],
         leased: Callable[[str, float | None], None],
         open: Callable[[], sqlite3.Connection],
+        clock: Callable[[], int],
     ) -> None:
         self._path = path
         self._sql = sql
         self._leased = leased
+        self._clock = clock
         self._handle = Handle(open)
 
     def register(self, worker: str, seconds: float, tasks: str, label: str) -> None:
@@ -52,7 +54,7 @@ class SqliteLease:
             try:
                 db.begin(c)
                 # The clock is read once the lock is ours: a wait for it must not make a lease look old.
-                now = db.now()
+                now = self._clock()
                 if extend is not None:
                     params = {**params, "until": now + round(extend * SECOND)}
                 touched = db.execute(c, Statement(self._sql[f"lease.{name}"], {"now": now, **params}, rows.value))

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ...core.change import Change
 from ...core.health import Check
-from ...core.options import Retention
+from ...core.retention import Retention, Terms
 from ...errors import ConfigurationError, StoreUnavailable
 from ...observe import signal
 from ...ports import Announce, Enqueued, Exchanged, Maker, NewJob, Pending, Verb, Want, locked_here
@@ -45,7 +45,7 @@ _warned = False  # of an old SQLite: once per process
 class SqliteStore:
     """See `ports.Store`. `path` is the database file; `announce` is told, after commit, what may have changed."""
 
-    def __init__(self, path: str, *, announce: Announce, retention: Retention = KEEP) -> None:
+    def __init__(self, path: str, *, announce: Announce, retention: Retention | Terms = KEEP) -> None:
         self.path = os.path.abspath(path)
         self.verbs = SqlVerbs(load(PACKAGE), retention)
         self._announce = announce
@@ -186,7 +186,7 @@ class SqliteStore:
         return self.read_on(tx, self.verbs.enqueue(jobs))
 
     def read_on(self, tx: object, verb: Verb[Any]) -> Any:
-        home = borrow.Home("sqlite", self.path, self._announce, db.now, lambda e: db.explain(e, self.path))
+        home = borrow.Home("sqlite", self.path, self._announce, self.now, lambda e: db.explain(e, self.path))
         return borrow.run(tx, verb, home)
 
     def released(self, worker: str, job: str) -> None:
@@ -203,7 +203,7 @@ class SqliteStore:
                 if self._closed:
                     return failed(StoreUnavailable("the store has been closed"))
                 if self._writer is None:
-                    self._writer = Writer(self.path, self.verbs, self._announce, self._open_writer)
+                    self._writer = Writer(self.path, self.verbs, self._announce, self._open_writer, self.now)
                 writer = self._writer
         writer.submit(item)
         return item.result
@@ -237,7 +237,7 @@ class SqliteStore:
             with self._reader as reader:
                 reader.execute("begin")  # one snapshot for all statements of the verb
                 try:
-                    answer = db.run(reader, verb, lambda hint: None)
+                    answer = db.run(reader, verb, lambda hint: None, self.now)
                 finally:
                     if reader.in_transaction:
                         reader.execute("commit")
@@ -251,7 +251,7 @@ class SqliteStore:
     # ── leases and the clock ─────────────────────────────────────────────────────────────────────────────────────
 
     def lease(self) -> SqliteLease:
-        return SqliteLease(self.path, self.verbs.sql, self._leased, self._connect)
+        return SqliteLease(self.path, self.verbs.sql, self._leased, self._connect, self.now)
 
     def _leased(self, worker: str, seconds: float | None) -> None:
         """Remember how long this process's worker asks for, so that its write groups renew it too."""
@@ -260,7 +260,8 @@ class SqliteStore:
         else:
             self._leases[worker] = Extension(seconds)
 
-    now = staticmethod(db.now)
+    def now(self) -> int:
+        return db.now() + db.ahead.get(self.path, 0)
 
 
 def _applied(connection: sqlite3.Connection) -> list[str]:

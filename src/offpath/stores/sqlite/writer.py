@@ -31,10 +31,18 @@ class Item(NamedTuple):
 class Writer:
     """Opens its own connection lazily; `submit` may be called from any thread and returns at once."""
 
-    def __init__(self, path: str, verbs: SqlVerbs, announce: Announce, open: Callable[[], sqlite3.Connection]):
+    def __init__(
+        self,
+        path: str,
+        verbs: SqlVerbs,
+        announce: Announce,
+        open: Callable[[], sqlite3.Connection],
+        clock: Callable[[], int],
+    ) -> None:
         self._path = path
         self._verbs = verbs
         self._announce = announce
+        self._clock = clock
         self._items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._handle = Handle(open)
         self._guard = threading.Lock()
@@ -143,7 +151,7 @@ class Writer:
             return None
         mine: list[Hint] = []
         try:
-            made = db.in_turn(lambda: db.run(c, self._verbs.enqueue(together), mine.append))
+            made = db.in_turn(lambda: db.run(c, self._verbs.enqueue(together), mine.append, self._clock))
         except sqlite3.Error:
             return None
         hints.update(dict.fromkeys(mine))
@@ -170,7 +178,7 @@ class Writer:
         if not alone:
             c.execute("savepoint one")
         try:
-            answer = db.run(c, verb, mine.append)
+            answer = db.run(c, verb, mine.append, self._clock)
         except Exception as e:
             if not c.in_transaction:
                 raise  # SQLite gave the transaction up by itself (disk full, I/O error)

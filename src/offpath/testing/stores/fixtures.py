@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from ...core.options import Retention
+from ...core.retention import Retention, Terms
 from ...ports import Announce, Hint, Store
 from .kit import Hand
 
@@ -19,7 +19,7 @@ __all__ = ["build", "examples", "hand", "heard", "hire", "make", "migrated", "st
 class Build(Protocol):
     """A store object on one database, not opened yet."""
 
-    def __call__(self, *, announce: Announce, retention: Retention = ...) -> Store: ...
+    def __call__(self, *, announce: Announce, retention: Retention | Terms = ...) -> Store: ...
 
 
 Databases = Callable[[], AbstractContextManager[Build]]
@@ -29,7 +29,7 @@ Databases = Callable[[], AbstractContextManager[Build]]
 class Make(Protocol):
     """Another store object on the test's database, open, as another process would have."""
 
-    def __call__(self, *, announce: Announce = ..., retention: Retention = ...) -> Store: ...
+    def __call__(self, *, announce: Announce = ..., retention: Retention | Terms = ...) -> Store: ...
 
 
 Hire = Callable[..., Hand]

@@ -14,8 +14,9 @@ from ...core.change import Change
 from ...core.events import Event
 from ...core.ids import uuid7
 from ...core.job import Finished, Job, State
-from ...core.options import SECOND, Policy, Retention
+from ...core.options import SECOND
 from ...core.outcome import Done, Outcome
+from ...core.policy import Policy, Retention
 from ...core.retry import Backoff
 from ...ports import (
     Enqueued,
@@ -32,7 +33,7 @@ from ...ports import (
 )
 
 R = TypeVar("R")
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 KEEP = Retention()
 POLICY = Policy(max_attempts=3, backoff=Backoff.fixed(60), retention=KEEP)
 HOUR = 3600 * SECOND

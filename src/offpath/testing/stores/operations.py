@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ...core.job import State
-from ...core.options import Retention
 from ...core.outcome import Done, Errored, Interrupted, error
+from ...core.policy import Retention
 from ...ports import Found, Hint, JobFilter, OperationFilter, Store
 from .fixtures import Hire, Make
 from .kit import HOUR, POLICY, TIMEOUT, Hand, ask, change, fresh, live, new_job, now, perform, put, shown, told, watched

@@ -5,27 +5,37 @@ import pytest
 
 PARTS = (
     *("enqueue", "claim", "keys", "settle", "cancel", "lease", "upkeep", "operations", "schema", "races", "machine"),
-    *("doctor", "remembered", "guards", "webhooks", "deliveries"),
+    *("doctor", "remembered", "guards", "webhooks", "deliveries", "queues", "bulk", "rules", "memory", "schedules"),
+    *("limits", "turns", "flows", "flowmachine"),
 )
 
-pytest.register_assert_rewrite(*(f"offpath.testing.stores.{name}" for name in ("kit", "model", *PARTS)))
+pytest.register_assert_rewrite(*(f"offpath.testing.stores.{name}" for name in ("kit", "model", "flowmodel", *PARTS)))
 
 from . import fixtures, schema
+from .bulk import *
 from .cancel import *
 from .claim import *
 from .deliveries import *
 from .doctor import *
 from .enqueue import *
 from .fixtures import *
+from .flowmachine import *
+from .flows import *
 from .guards import *
 from .keys import *
 from .lease import *
+from .limits import *
 from .machine import *
+from .memory import *
 from .operations import *
+from .queues import *
 from .races import *
 from .remembered import *
+from .rules import *
+from .schedules import *
 from .schema import *
 from .settle import *
+from .turns import *
 from .upkeep import *
 from .webhooks import *
 

@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 
 from ...core.job import State
-from ...core.options import DAY, SECOND, Policy, Retention
+from ...core.options import DAY, SECOND
 from ...core.outcome import Done, Errored, error
+from ...core.policy import Policy, Retention
 from ...errors import Conflict, NotFound, StoreError, StoreUnavailable
 from ...ports import Enqueued, Hint, Round, Statement, Store, Verb
 from .fixtures import Hire, Make
@@ -118,7 +119,9 @@ def test_an_operation_becomes_a_tombstone_and_then_nothing(make: Make) -> None:
     store = make(retention=Retention(operation=HOUR))
     hand = Hand(store)
     old, kept = finish(store, hand, GONE, shown=True), finish(store, hand, Policy(), shown=True)
-    assert perform(store, store.verbs.prune(10)) > 0
+    assert perform(store, store.verbs.prune(10)) == 1
+    while perform(store, store.verbs.prune(10)):  # one kind of rows at a time
+        pass
     row = shown(store, old)
     assert (row.expired, row.label, row.progress, row.result, row.error) == (True, "", None, None, None)
     assert row.expires_at is not None

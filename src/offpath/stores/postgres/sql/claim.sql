@@ -2,6 +2,7 @@
 -- with this fence may write. One statement, alone in its transaction; the row of the worker is held, so that a verdict
 -- on it comes before or after the claim, never in between. At most 1 MiB of arguments (more only if the first job alone
 -- has more).
+-- From a queue that is paused nothing is taken.
 -- With `heed` nothing is taken while scheduled jobs are due: they are promoted first, since their turn may be earlier.
 -- Nobody waits for the disk: should the server crash at this very moment, the jobs are ready again, and whoever runs them
 -- by then is refused. Unless one of them must not be repeated: then the claim is durable before it starts.
@@ -26,26 +27,28 @@ due as materialized (
     order by run_at limit 1
 ),
 able as materialized (
-    select 1 from alive where not exists (select 1 from due)
+    select 1 from alive
+    where not exists (select 1 from due)
+      and not exists (select 1 from offpath_queue where name = cast(:queue as text) and paused_at is not null)
 ),
 known (name) as materialized (
     select jsonb_array_elements_text(cast(cast(:tasks as text) as jsonb))
 ),
 plain as materialized (
     select ctid as tid, priority, run_at, id, octet_length(args) as size from offpath_job
-    where state = 2 and once = 0 and crashes = 0 and queue = cast(:queue as text)
+    where state = 2 and once = 0 and crashes = 0 and lane is null and queue = cast(:queue as text)
       and task || '@' || version = any(array(select name from known)) and exists (select 1 from able)
     order by priority, run_at, id limit cast(:limit as bigint) for update skip locked
 ),
 doubtful as materialized (
     select ctid as tid, priority, run_at, id, octet_length(args) as size from offpath_job
-    where state = 2 and (once = 1 or crashes > 0) and queue = cast(:queue as text)
+    where state = 2 and (once = 1 or crashes > 0) and lane is null and queue = cast(:queue as text)
       and crashes < cast(:suspect as integer) and task || '@' || version = any(array(select name from known)) and exists (select 1 from able)
     order by priority, run_at, id limit cast(:free as bigint) for update skip locked
 ),
 suspect as materialized (
     select ctid as tid, priority, run_at, id, octet_length(args) as size from offpath_job
-    where state = 2 and (once = 1 or crashes > 0) and queue = cast(:queue as text)
+    where state = 2 and (once = 1 or crashes > 0) and lane is null and queue = cast(:queue as text)
       and crashes >= cast(:suspect as integer) and task || '@' || version = any(array(select name from known)) and exists (select 1 from able)
     order by priority, run_at, id limit cast(:suspects as bigint) for update skip locked
 ),
@@ -80,14 +83,14 @@ event as (
     from told
 )
 select cast(id as text), task, version, args, queue, priority, run_at, deadline, key, attempt, crashes, fence, once,
-       watched, owner, options, cast(retry_of as text)
+       watched, owner, options, cast(retry_of as text), cast(flow as text), lane
 from mine
 union all
 select null,
        (select set_config('synchronous_commit', 'off', true) where not exists (select 1 from mine where once = 1)),
        cast((select count(*) from alive) as integer), null, null,
        cast((select count(*) from best) as integer), (select count(*) from due), null, null, null, null, null, null, null,
-       null, null, null
+       null, null, null, null, null
 
 -- name: lanes
 -- From where earlier claims of this process have ended, priority by priority: what is before that is dead entries of the
@@ -101,18 +104,20 @@ due as materialized (
     order by run_at limit 1
 ),
 able as materialized (
-    select 1 from alive where not exists (select 1 from due)
+    select 1 from alive
+    where not exists (select 1 from due)
+      and not exists (select 1 from offpath_queue where name = cast(:queue as text) and paused_at is not null)
 ),
 known (name) as materialized (
     select jsonb_array_elements_text(cast(cast(:tasks as text) as jsonb))
 ),
 plain as materialized (
-    select x.* from jsonb_array_elements(cast(cast(:lanes as text) as jsonb)) lane
+    select x.* from jsonb_array_elements(cast(cast(:lanes as text) as jsonb)) since
     cross join lateral (
         select ctid as tid, priority, run_at, id, octet_length(args) as size from offpath_job
-        where state = 2 and once = 0 and crashes = 0 and queue = cast(:queue as text)
-          and priority = cast(lane ->> 0 as integer)
-          and (run_at, id) >= (cast(lane ->> 1 as bigint), cast(lane ->> 2 as uuid))
+        where state = 2 and once = 0 and crashes = 0 and lane is null and queue = cast(:queue as text)
+          and priority = cast(since ->> 0 as integer)
+          and (run_at, id) >= (cast(since ->> 1 as bigint), cast(since ->> 2 as uuid))
           and task || '@' || version = any(array(select name from known)) and exists (select 1 from able)
         order by run_at, id limit cast(:limit as bigint) for update skip locked
     ) x
@@ -120,13 +125,13 @@ plain as materialized (
 ),
 doubtful as materialized (
     select ctid as tid, priority, run_at, id, octet_length(args) as size from offpath_job
-    where state = 2 and (once = 1 or crashes > 0) and queue = cast(:queue as text)
+    where state = 2 and (once = 1 or crashes > 0) and lane is null and queue = cast(:queue as text)
       and crashes < cast(:suspect as integer) and task || '@' || version = any(array(select name from known)) and exists (select 1 from able)
     order by priority, run_at, id limit cast(:free as bigint) for update skip locked
 ),
 suspect as materialized (
     select ctid as tid, priority, run_at, id, octet_length(args) as size from offpath_job
-    where state = 2 and (once = 1 or crashes > 0) and queue = cast(:queue as text)
+    where state = 2 and (once = 1 or crashes > 0) and lane is null and queue = cast(:queue as text)
       and crashes >= cast(:suspect as integer) and task || '@' || version = any(array(select name from known)) and exists (select 1 from able)
     order by priority, run_at, id limit cast(:suspects as bigint) for update skip locked
 ),
@@ -161,14 +166,14 @@ event as (
     from told
 )
 select cast(id as text), task, version, args, queue, priority, run_at, deadline, key, attempt, crashes, fence, once,
-       watched, owner, options, cast(retry_of as text)
+       watched, owner, options, cast(retry_of as text), cast(flow as text), lane
 from mine
 union all
 select null,
        (select set_config('synchronous_commit', 'off', true) where not exists (select 1 from mine where once = 1)),
        cast((select count(*) from alive) as integer), null, null,
        cast((select count(*) from best) as integer), (select count(*) from due), null, null, null, null, null, null, null,
-       null, null, null
+       null, null, null, null, null
 
 -- name: doubt
 -- The answer to a claim was lost: once the worker's row can be had alone, that claim has ended, one way or the other.
@@ -177,5 +182,5 @@ select 1 from offpath_worker where id = cast(:worker as text) for update
 -- name: mine
 -- All that this worker holds; what it does not know of is what it never heard of.
 select cast(id as text), task, version, args, queue, priority, run_at, deadline, key, attempt, crashes, fence, once,
-       watched, owner, options, cast(retry_of as text)
+       watched, owner, options, cast(retry_of as text), cast(flow as text), lane
 from offpath_job where state = 3 and worker = cast(:worker as text)

@@ -94,7 +94,7 @@ order by a.id desc limit cast(:limit as bigint)
 -- The live jobs of an endpoint's pending deliveries; what somebody has locked is being sent, or ends by itself.
 select cast(j.id as text), j.task, j.version, j.args, j.queue, j.priority, j.state, j.run_at, j.deadline, j.key,
        j.attempt, j.crashes, j.fence, j.worker, j.cancel_at, j.once, j.watched, j.owner, j.options,
-       cast(j.retry_of as text), j.cancel_reason
+       cast(j.retry_of as text), j.cancel_reason, cast(j.flow as text), j.waits, j.lane
 from offpath_job j
 where j.id = any(array(select job from offpath_delivery where endpoint = cast(:endpoint as uuid) and state = 0))
   and j.state <> 3

@@ -21,11 +21,12 @@ removed as (
     where j.id = g.id and j.fence = g.fence and j.worker = cast(:worker as text) and j.state = 3
       and (j.cancel_at is not null) = g.seen
     returning j.id, g.outcome, j.task, j.version, j.args, j.queue, j.priority, j.run_at, j.key, g.attempt, g.crashes,
-              j.fence, j.once, j.watched, j.owner, j.options, j.retry_of, g.result, g.error, g.expires_at
+              j.fence, j.once, j.watched, j.owner, j.options, j.retry_of, j.flow, j.lane, g.result, g.error,
+              g.expires_at
 ),
 kept as (
     insert into offpath_history (id, outcome, task, version, args, queue, priority, run_at, key, attempt, crashes, fence,
-                                 once, watched, owner, options, retry_of, result, error, expires_at, finished_at,
+                                 once, watched, owner, options, retry_of, flow, lane, result, error, expires_at, finished_at,
                                  expires_on)
     select *, cast(extract(epoch from now()) * 1000000 as bigint),
            coalesce(date '1970-01-01' + cast(expires_at / 86400000000 as integer), date '9999-12-31')
@@ -72,9 +73,10 @@ join offpath_job j on j.id = g.id and j.fence = g.fence and j.state = g.state an
 
 -- name: finish
 insert into offpath_history (id, outcome, task, version, args, queue, priority, run_at, key, attempt, crashes, fence,
-                             once, watched, owner, options, retry_of, result, error, finished_at, expires_at, expires_on)
+                             once, watched, owner, options, retry_of, flow, lane, result, error, finished_at, expires_at,
+                             expires_on)
 select j.id, cast(r ->> 3 as smallint), j.task, j.version, j.args, j.queue, j.priority, j.run_at, j.key,
-       cast(r ->> 5 as integer), cast(r ->> 6 as integer), j.fence, j.once, j.watched, j.owner, j.options, j.retry_of,
+       cast(r ->> 5 as integer), cast(r ->> 6 as integer), j.fence, j.once, j.watched, j.owner, j.options, j.retry_of, j.flow, j.lane,
        r ->> 7, r ->> 8, cast(:now as bigint), cast(r ->> 10 as bigint),
        coalesce(date '1970-01-01' + cast(cast(r ->> 10 as bigint) / 86400000000 as integer), date '9999-12-31')
 from jsonb_array_elements(cast(cast(:rows as text) as jsonb)) r

@@ -88,7 +88,8 @@ order by a.id desc limit :limit
 -- name: queued
 -- The live jobs of an endpoint's pending deliveries.
 select j.id, j.task, j.version, j.args, j.queue, j.priority, j.state, j.run_at, j.deadline, j.key, j.attempt, j.crashes,
-       j.fence, j.worker, j.cancel_at, j.once, j.watched, j.owner, j.options, j.retry_of, j.cancel_reason
+       j.fence, j.worker, j.cancel_at, j.once, j.watched, j.owner, j.options, j.retry_of, j.cancel_reason,
+       j.flow, j.waits, j.lane
 from offpath_job j
 where j.id in (select job from offpath_delivery where endpoint = :endpoint and state = 0) and j.state <> 3
 

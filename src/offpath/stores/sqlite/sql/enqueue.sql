@@ -13,11 +13,12 @@ select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(va
        json_extract(value, '$[12]'), json_extract(value, '$[13]'), json_extract(value, '$[14]'),
        json_extract(value, '$[15]'), json_extract(value, '$[16]'), json_extract(value, '$[17]'),
        json_extract(value, '$[18]'), json_extract(value, '$[19]'), json_extract(value, '$[20]'),
-       json_extract(value, '$[21]'), json_extract(value, '$[22]'), json_extract(value, '$[23]'), :now
+       json_extract(value, '$[21]'), json_extract(value, '$[22]'), json_extract(value, '$[23]'),
+       json_extract(value, '$[24]'), json_extract(value, '$[25]'), json_extract(value, '$[26]'), :now
 from json_each(:rows)
 
 -- name: present
 select json_extract(value, '$[0]'),
        (select id from offpath_job
-        where task = json_extract(value, '$[1]') and key = json_extract(value, '$[2]'))
+        where task = json_extract(value, '$[1]') and key = json_extract(value, '$[2]') and behind = 0)
 from json_each(:keys)

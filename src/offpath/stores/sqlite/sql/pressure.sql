@@ -1,23 +1,31 @@
--- How full a queue is, and how much of it is whose. Every look is bounded by `limit` rows of an index.
+-- How full a queue is, and how much of it is whose. Every look is bounded by `limit` rows of an index. Jobs
+-- under a limit count in the depth; that they are old says more of their limit than of the queue, so their age does not.
 
 -- name: depth
-select count(*) from (select 1 from offpath_job where queue = :queue and state = 2 limit :limit)
+select count(*)
+from (select 1 from offpath_job where queue = :queue and state = 2 and lane is null
+      union all
+      select 1 from offpath_job where queue = :queue and state = 2 and lane is not null
+      limit :limit)
 
 -- name: oldest
 -- By hopping from priority to priority in the claim's index: the oldest is at the head of one of them.
 with recursive hop (priority) as (
-    select min(priority) from offpath_job where queue = :queue and state = 2
+    select min(priority) from offpath_job where queue = :queue and state = 2 and lane is null
     union all
-    select (select min(priority) from offpath_job where queue = :queue and state = 2 and priority > hop.priority)
+    select (select min(priority) from offpath_job
+            where queue = :queue and state = 2 and lane is null and priority > hop.priority)
     from hop where hop.priority is not null
 )
-select min((select min(run_at) from offpath_job where queue = :queue and state = 2 and priority = hop.priority))
+select min((select min(run_at) from offpath_job
+            where queue = :queue and state = 2 and lane is null and priority = hop.priority))
 from hop where hop.priority is not null
 
 -- name: tenants
 -- Of the first `limit` ready jobs, those that are operations, by tenant.
 select o.tenant, count(*)
-from (select id from offpath_job where queue = :queue and state = 2 order by priority, run_at limit :limit) first
+from (select id from offpath_job where queue = :queue and state = 2 and lane is null
+      order by priority, run_at limit :limit) first
 cross join offpath_operation o on o.id = first.id
 group by o.tenant
 

@@ -16,10 +16,10 @@ where j.id is null or j.fence <> json_extract(c.value, '$[1]') or j.worker is no
 
 -- name: finish
 insert into offpath_history (id, outcome, task, version, args, queue, priority, run_at, key, attempt, crashes, fence,
-                             once, watched, owner, options, retry_of, result, error, finished_at, expires_at)
+                             once, watched, owner, options, retry_of, flow, lane, result, error, finished_at, expires_at)
 select j.id, json_extract(c.value, '$[3]'), j.task, j.version, j.args, j.queue, j.priority, j.run_at, j.key,
        json_extract(c.value, '$[5]'), json_extract(c.value, '$[6]'), j.fence, j.once, j.watched, j.owner, j.options,
-       j.retry_of, json_extract(c.value, '$[7]'), json_extract(c.value, '$[8]'), :now, json_extract(c.value, '$[10]')
+       j.retry_of, j.flow, j.lane, json_extract(c.value, '$[7]'), json_extract(c.value, '$[8]'), :now, json_extract(c.value, '$[10]')
 from json_each(:rows) c
 cross join offpath_job j on j.id = json_extract(c.value, '$[0]')
 where j.fence = json_extract(c.value, '$[1]') and (j.cancel_at is not null) = json_extract(c.value, '$[2]')

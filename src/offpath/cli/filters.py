@@ -1,0 +1,48 @@
+"""Which jobs: the flags that `jobs list`, `cancel`, `retry` and `delete` have in common."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from ..core.selection import Which
+from ..errors import ConfigurationError
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+
+
+def which(options: argparse.Namespace) -> Which:
+    """What the flags mean; they are checked where all filters are."""
+    found: Which = {}
+    if options.state:
+        found["state"] = options.state
+    if options.queue is not None:
+        found["queue"] = options.queue
+    if options.task is not None:
+        found["task"] = options.task
+    if options.owner is not None:
+        found["owner"] = options.owner
+    if options.key_prefix is not None:
+        found["key_prefix"] = options.key_prefix
+    if options.error is not None:
+        found["error"] = options.error
+    if options.older_than is not None:
+        found["older_than"] = duration(options.older_than, "--older-than")
+    if options.outstanding:
+        found["outstanding"] = True
+    return found
+
+
+def duration(text: str, flag: str) -> float:
+    """Seconds, of 90, 30s, 15m, 12h or 7d."""
+    said = _DURATION.fullmatch(text.strip())
+    if said is None:
+        raise ConfigurationError(f"{flag} wants a duration such as 30s, 15m, 12h or 7d, not {text!r}")
+    return float(said[1]) * UNITS[said[2] or "s"]
+
+
+def alone(options: argparse.Namespace) -> None:
+    """ConfigurationError when there is an id and a filter, too: one of them is a mistake."""
+    if which(options) or options.dry_run:
+        raise ConfigurationError("give the id of one job, or filters that mean many; not both")

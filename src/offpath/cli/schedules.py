@@ -1,0 +1,140 @@
+"""`offpath schedules list|show|explain|pause|resume|run|delete`: look at schedules and change them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from ..app import Offpath
+from ..app.schedules import ScheduleInfo
+from ..core.checks import whole
+from ..errors import NotFound
+from .jobs import brief
+from .printing import record, table
+from .target import opened
+
+LATE = 60_000_000  # µs
+COLUMNS = ("name", "when", "next_at", "state", "task", "last_at")
+
+
+def list_schedules(options: argparse.Namespace) -> int:
+    """Print all schedules by name: a table, or with --json an array of objects."""
+    with opened(options) as jobs:
+        rows = [plain(found, jobs.store.now()) for found in jobs.schedules.list().result()]
+    if options.json:
+        print(json.dumps(rows, ensure_ascii=False))
+    else:
+        table(rows, COLUMNS, "no schedules")
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print everything about one schedule."""
+    with opened(options) as jobs:
+        record(plain(jobs.schedules.get(options.name).result(), jobs.store.now()), options.json)
+    return 0
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Print when it runs next: in its own time zone and in UTC."""
+    runs = whole(options.runs, 1, 10_000, "--runs")
+    with opened(options) as jobs:
+        ticks = jobs.schedules.explain(options.name, runs).result()
+        try:
+            found = jobs.schedules.get(options.name).result()
+            schedule, state = found.schedule, _state(found, jobs.store.now())
+        except NotFound:  # declared by the application, and no worker has been here yet
+            schedule, state = jobs.registry.schedules[options.name][0], "not written down yet"
+    rows = [{"local": tick.isoformat(), "utc": _utc(tick)} for tick in ticks]
+    if options.json:
+        said = {"name": options.name, "when": str(schedule), "zone": schedule.zone, "state": state, "runs": rows}
+        print(json.dumps(said, ensure_ascii=False))
+        return 0
+    print(f"{options.name}: {schedule}" + ("" if state == "active" else f" ({state})"))
+    table([{schedule.zone: row["local"], "UTC": row["utc"]} for row in rows], None, "it never runs again")
+    return 0
+
+
+def pause(options: argparse.Namespace) -> int:
+    """No tick becomes a job until it is resumed."""
+    with opened(options) as jobs:
+        found = jobs.schedules.pause(options.name).result()
+        return _changed(options, found, jobs.store.now(), "is paused")
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Go on with the next tick from now."""
+    with opened(options) as jobs:
+        found = jobs.schedules.resume(options.name).result()
+        return _changed(options, found, jobs.store.now(), f"runs next at {_utc(found.next_at)}")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Enqueue its job now and print it; 1 when the job of an earlier run is still there (that one is printed)."""
+    with opened(options) as jobs:
+        job = jobs.schedules.run_now(options.name).result()
+        data = _job(jobs, job.id) | {"existing": job.existing}
+    if options.json:
+        print(json.dumps(data, ensure_ascii=False))
+    elif not job.existing:
+        print(f"{job.id} runs {options.name}")
+    if not job.existing:
+        return 0
+    print(f"offpath: nothing was enqueued: job {job.id} of {options.name} has not ended", file=sys.stderr)
+    return 1
+
+
+def delete(options: argparse.Namespace) -> int:
+    """Remove a schedule; its jobs stay."""
+    with opened(options) as jobs:
+        jobs.schedules.delete(options.name).result()
+    print(json.dumps({"name": options.name, "deleted": True}) if options.json else f"{options.name} is deleted")
+    return 0
+
+
+def _changed(options: argparse.Namespace, found: ScheduleInfo, now: int, text: str) -> int:
+    print(json.dumps(plain(found, now), ensure_ascii=False) if options.json else f"{found.name} {text}")
+    return 0
+
+
+def _job(jobs: Offpath, id: str) -> dict[str, Any]:
+    found = jobs.desk.find(id).result()
+    return {"id": id} if found is None else brief(found)
+
+
+def plain(found: ScheduleInfo, now: int) -> dict[str, Any]:
+    """A schedule as plain data: times as ISO 8601 text in UTC; `spec` is the schedule as it is stored."""
+    return {
+        "name": found.name,
+        "when": str(found.schedule),
+        "zone": found.schedule.zone,
+        "task": found.task,
+        "state": _state(found, now),
+        "next_at": _utc(found.next_at),
+        "last_tick": _utc(found.last_tick),
+        "last_at": _utc(found.last_at),
+        "last_job": found.last_job,
+        "skipped": found.skipped,
+        "overlap": found.schedule.overlap,
+        "catch_up": found.schedule.catch_up,
+        "declared": found.declared,
+        "spec": json.loads(found.schedule.as_json()),
+        "created_at": _utc(found.created_at),
+        "updated_at": _utc(found.updated_at),
+    }
+
+
+def _state(found: ScheduleInfo, now: int) -> str:
+    """late: its tick has been due for a minute. No worker is there, or none whose code declares it; or it queues."""
+    if found.paused:
+        return "paused"
+    if found.next_at is None:
+        return "over"
+    return "late" if found.next_at.timestamp() * 1e6 < now - LATE else "active"
+
+
+def _utc(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")

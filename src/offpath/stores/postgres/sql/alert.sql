@@ -1,0 +1,22 @@
+-- What a rule watches, and how it stands. Every worker looks; who changes the row must have seen its last change.
+
+-- name: failures
+-- Counted no further than `limit`. A flow fails by a part that fails: it is counted as that part.
+select count(*)
+from (select 1 from offpath_history
+      where outcome = 5 and finished_at >= cast(:since as bigint)
+        and (cast(:queue as text) is null or queue = cast(:queue as text))
+        and (cast(:task as text) is null or task = cast(:task as text))
+        and task <> cast(:flow as text)
+      limit cast(:limit as bigint)) seen
+
+-- name: get
+select name, seq, raised_at, value from offpath_alert where name = cast(:name as text)
+
+-- name: first
+insert into offpath_alert (name, seq, raised_at, value)
+values (cast(:name as text), 1, cast(:raised_at as bigint), cast(:value as bigint)) on conflict do nothing
+
+-- name: move
+update offpath_alert set seq = seq + 1, raised_at = cast(:raised_at as bigint), value = cast(:value as bigint)
+where name = cast(:name as text) and seq = cast(:seq as integer)

@@ -1,0 +1,18 @@
+-- What a rule watches, and how it stands. Every worker looks; who changes the row must have seen its last change.
+
+-- name: failures
+-- Counted no further than `limit`. A flow fails by a part that fails: it is counted as that part.
+select count(*)
+from (select 1 from offpath_history
+      where outcome = 5 and finished_at >= :since and (:queue is null or queue = :queue) and (:task is null or task = :task)
+        and task <> :flow
+      limit :limit)
+
+-- name: get
+select name, seq, raised_at, value from offpath_alert where name = :name
+
+-- name: first
+insert into offpath_alert (name, seq, raised_at, value) values (:name, 1, :raised_at, :value) on conflict do nothing
+
+-- name: move
+update offpath_alert set seq = seq + 1, raised_at = :raised_at, value = :value where name = :name and seq = :seq

@@ -1,0 +1,393 @@
+"""Flows as users write them: values that grow by `then`, `all_of`, `any_of`, `catch`, and are enqueued as one.
+
+    saved = update.call(1, change)
+    told = saved.then(notify)                                   # notify is given what update returned
+    await all_of(told.then(refresh), told.then(trigger)).catch(report).enqueue()
+
+A value that is used twice is one job that two others wait for. Nothing is written before `enqueue`.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, overload
+
+from ..core import call as core
+from ..core import flow as graphs
+from ..core.checks import shown
+from ..core.flow import Failure, Graph, Part, Policy, Way
+from ..core.options import CallOptions
+from ..core.retry import Seconds
+from ..errors import ConfigurationError, ResultError
+
+if TYPE_CHECKING:
+    from .calling import Call, Using
+    from .handle import Desk, Job
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+E = TypeVar("E")
+R_co = TypeVar("R_co", covariant=True)
+
+_serial = itertools.count()
+
+
+class Node:
+    """One link. Later ones know earlier ones and never the other way round, so that there are no cycles."""
+
+    __slots__ = ("call", "serial", "spread", "takes", "ways")
+
+    def __init__(self, call: Call[Any], ways: tuple[To, ...], takes: str | None, *, spread: bool = False) -> None:
+        self.call, self.ways, self.takes, self.spread = call, ways, takes, spread
+        self.serial = next(_serial)
+
+
+class To(NamedTuple):
+    """What leads from a node to whatever comes next; see `core.flow.Way`."""
+
+    node: Node
+    path: str = ""
+    policy: Policy = Policy.CANCEL
+    race: bool = False
+    silent: bool = False
+
+
+class Linked(Generic[R_co]):
+    """What can be linked: a call, or a flow of them."""
+
+    __slots__ = ()
+
+    def _flow(self) -> Flow[R_co]:
+        raise NotImplementedError
+
+    @overload
+    def then(self, next: Linked[S], /) -> Flow[S]: ...
+    @overload
+    def then(self, next: Using[Concatenate[R_co, P], S], /, *args: P.args, **kwargs: P.kwargs) -> Flow[S]: ...
+    @overload
+    def then(
+        self, next: Callable[Concatenate[R_co, P], Coroutine[Any, Any, S]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Flow[S]: ...
+    @overload
+    def then(self, next: Callable[Concatenate[R_co, P], S], /, *args: P.args, **kwargs: P.kwargs) -> Flow[S]: ...
+    def then(self, next: Any, /, *args: Any, **kwargs: Any) -> Flow[Any]:
+        """What runs next: `a.call(1).then(b)`, `.then(b, width=3)`, `.then(c.call(2))`.
+
+        A task is given the result as its first parameter (after a Context), and the other arguments as they are here;
+        after `all_of` that is the list of all results. A complete call, or a flow of complete calls, is given nothing.
+        If what goes before does not succeed, it never runs (but see `settled`).
+        """
+        flow = self._flow()
+        if isinstance(next, Linked):
+            if args or kwargs:
+                raise ConfigurationError("what is linked is complete: it takes no further arguments here")
+            return flow._before(next._flow())
+        return flow._linked(_link(next, args, kwargs, flow.ways))
+
+    @overload
+    def then_each(
+        self: Linked[Sequence[E]],
+        next: Callable[Concatenate[E, P], Coroutine[Any, Any, S]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Flow[list[S]]: ...
+    @overload
+    def then_each(
+        self: Linked[Sequence[E]], next: Callable[Concatenate[E, P], S], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Flow[list[S]]: ...
+    def then_each(self, next: Any, /, *args: Any, **kwargs: Any) -> Flow[Any]:
+        """A job of this task for each element of the list that goes before: `find.call().then_each(resize, width=3)`.
+
+        How many there are is decided when the list is there; what comes next is given the list of their results.
+        """
+        flow = self._flow()
+        return flow._linked(_link(next, args, kwargs, flow.ways, spread=True))
+
+    @overload
+    def catch(
+        self, handler: Using[Concatenate[Failure, P], Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Flow[R_co]: ...
+    @overload
+    def catch(
+        self, handler: Callable[Concatenate[Failure, P], Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Flow[R_co]: ...
+    def catch(self, handler: Any, /, *args: Any, **kwargs: Any) -> Flow[R_co]:
+        """A task that runs if any link so far fails, or is canceled by itself; its first parameter is the `Failure`.
+
+        It is told; it changes nothing: the flow ends as the link did, once the handler has ended. (To go on with
+        something else instead, see `settled`.) When the flow itself is canceled, no handler runs.
+        """
+        flow = self._flow()
+        ways = tuple(to._replace(policy=Policy.CATCH, silent=False) for to in flow.ways if to.policy is Policy.CANCEL)
+        if not ways:
+            raise ConfigurationError("catch has nothing to handle: every link so far is settled()")
+        return Flow(flow.ways, (*flow.handlers, _link(handler, args, kwargs, ways)))
+
+    def settled(self) -> Flow[R_co | Failure]:
+        """The same, but what comes next runs in any case, and is given a `Failure` where there is no result.
+
+        For one link or chain; of several, say it of each: `all_of(a.settled(), b.settled())`.
+        """
+        flow = self._flow()
+        if len(flow.ways) != 1 or flow.ways[0].race or flow.ways[0].node.spread:
+            raise ConfigurationError("settled() is for one link: say it of each, all_of(a.settled(), b.settled())")
+        return Flow((flow.ways[0]._replace(policy=Policy.CONTINUE),), flow.handlers)
+
+    def giving(self, part: Linked[S]) -> Flow[S]:
+        """The same flow with the result of one of its links: `told.then(trigger).giving(told)`."""
+        flow, other = self._flow(), part._flow()
+        known = {node.serial for node in _nodes(flow)}
+        if not all(to.node.serial in known for to in other.ways):
+            raise ConfigurationError("giving() names a link of this flow, and this one is none")
+        giving = {to.node.serial for to in other.ways}
+        quiet = [to._replace(silent=True) for to in flow.ways if to.node.serial not in giving]
+        return Flow((*other.ways, *quiet), flow.handlers)
+
+    async def enqueue(self) -> Job[R_co]:
+        """Write all of it in one transaction; returns once it is durable. The job is the flow: its result is that of
+        its last link, a list where there are several; `cancel` reaches every part.
+
+        ConfigurationError for what can be no flow; StoreUnavailable when the database cannot take it.
+        """
+        return await self.using().enqueue()
+
+    def enqueue_sync(self) -> Job[R_co]:
+        """The same, blocking."""
+        return self.using().enqueue_sync()
+
+    def using(
+        self,
+        *,
+        tx: object | None = None,
+        key: str | None = None,
+        deadline: datetime | Seconds | None = None,
+        owner: str | None = None,
+    ) -> UsingFlow[R_co]:
+        """With options for the whole flow.
+
+        tx        your open transaction: all of it is written there (see `Task.using`)
+        key       unique among live flows: while one lives, enqueue gives that one back
+        deadline  a moment, or a duration from now, after which no attempt of any part starts; handlers still do
+        owner     whose work it is, of every part that does not say itself
+        """
+        return UsingFlow(self._flow(), CallOptions(key=key, deadline=deadline, owner=owner), tx)
+
+
+class Flow(Linked[R_co]):
+    """Jobs that wait for jobs, not yet enqueued. `ways` lead on from its last links."""
+
+    __slots__ = ("handlers", "ways")
+
+    def __init__(self, ways: tuple[To, ...], handlers: tuple[Node, ...] = ()) -> None:
+        self.ways, self.handlers = ways, handlers
+
+    def __repr__(self) -> str:
+        return f"<Flow of {len(_nodes(self))} parts>"
+
+    def _flow(self) -> Flow[R_co]:
+        return self
+
+    def _linked(self, node: Node) -> Flow[Any]:
+        return Flow((To(node),), self.handlers)
+
+    def _before(self, other: Flow[S]) -> Flow[S]:
+        """`other`, whose first links wait for this one's last."""
+        ways = tuple(to._replace(silent=True) for to in self.ways)
+        made: dict[int, Node] = {}
+        for node in _nodes(other):
+            before = tuple(to._replace(node=made[to.node.serial]) for to in node.ways) if node.ways else ways
+            made[node.serial] = Node(node.call, before, node.takes, spread=node.spread)
+        handlers = tuple(made[node.serial] for node in other.handlers)
+        return Flow(tuple(to._replace(node=made[to.node.serial]) for to in other.ways), (*self.handlers, *handlers))
+
+    def graph(self) -> Graph:
+        """The plain value. ConfigurationError for what can be no flow."""
+        nodes = _nodes(self)
+        numbers = {node.serial: number for number, node in enumerate(nodes)}
+        calls: set[int] = set()
+        for node in nodes:
+            if id(node.call) in calls:
+                raise ConfigurationError(
+                    f"the same call of {node.call.core.task} is in two places of the flow, and a call is one job: make "
+                    "another, task.call(…)"
+                )
+            calls.add(id(node.call))
+
+        def ways(of: tuple[To, ...]) -> tuple[Way, ...]:
+            return tuple(Way(numbers[to.node.serial], to.path, to.policy, to.race, to.silent) for to in of)
+
+        made = Graph(
+            tuple(Part(node.call.core, ways(node.ways), node.takes, node.spread) for node in nodes), ways(self.ways)
+        )
+        graphs.check(made)
+        return made
+
+    def desk(self) -> Desk:
+        return self.ways[0].node.call.desk
+
+    def read(self, text: str) -> Any:
+        """Its stored result, as the types of the tasks that made it. ResultError when it does not fit."""
+        desk = self.desk()
+        loud = [to for to in self.ways if not to.silent]
+        value = json.loads(text)
+        if len(loud) == 1 and not loud[0].path and not loud[0].node.spread and loud[0].policy is Policy.CANCEL:
+            return desk.decoder(loud[0].node.call.core.task)(text)
+        places: dict[str, list[To]] = {}
+        for to in loud:
+            places.setdefault(to.path, []).append(to)
+        for path, ways in places.items():
+            read = functools.partial(_decoded if len(ways) == 1 else _raced, desk, *ways)
+            value = _placed(value, path.split("/") if path else [], read)
+        return value
+
+
+class UsingFlow(Generic[R_co]):
+    """A flow with options: what `flow.using(…)` gives."""
+
+    def __init__(self, flow: Flow[R_co], options: CallOptions, tx: object | None) -> None:
+        self.flow, self.options, self.tx = flow, options, tx
+
+    async def enqueue(self) -> Job[R_co]:
+        """See `Flow.enqueue`."""
+        return await self.flow.desk().submit_flow(self.flow, self.options, self.tx)
+
+    def enqueue_sync(self) -> Job[R_co]:
+        """The same, blocking."""
+        return self.flow.desk().submit_flow_sync(self.flow, self.options, self.tx)
+
+
+@overload
+def all_of(first: Linked[R], /, *more: Linked[R]) -> Flow[list[R]]: ...
+@overload
+def all_of(parts: Iterable[Linked[R]], /) -> Flow[list[R]]: ...
+def all_of(*parts: Any) -> Flow[Any]:
+    """All of these, side by side: `all_of(a.call(), b.call())`, `all_of(resize.call(i) for i in images)`.
+
+    What comes next waits for all of them and is given the list of their results, in this order.
+    """
+    return Flow(*_together(_listed(parts, "all_of"), race=False))
+
+
+@overload
+def any_of(first: Linked[R], /, *more: Linked[R]) -> Flow[R]: ...
+@overload
+def any_of(parts: Iterable[Linked[R]], /) -> Flow[R]: ...
+def any_of(*parts: Any) -> Flow[Any]:
+    """The first of these that succeeds: what comes next is given its result. The others are canceled then; it fails
+    when all have failed."""
+    return Flow(*_together(_listed(parts, "any_of"), race=True))
+
+
+def _listed(parts: Sequence[Any], what: str) -> list[Flow[Any]]:
+    if len(parts) == 1 and not isinstance(parts[0], Linked):
+        if isinstance(parts[0], str | bytes) or not isinstance(parts[0], Iterable):
+            raise ConfigurationError(f"{what} takes calls and flows, task.call(…), not {shown(parts[0])}")
+        parts = list(itertools.islice(parts[0], graphs.MAX_PARTS + 1))
+    if not parts:
+        raise ConfigurationError(f"{what} needs at least one call")
+    if len(parts) > graphs.MAX_PARTS:
+        raise ConfigurationError(f"{what} takes at most {graphs.MAX_PARTS:,} parts: let a part do several elements")
+    for part in parts:
+        if not isinstance(part, Linked):
+            raise ConfigurationError(f"{what} takes calls and flows, task.call(…), not {shown(part)}")
+    return [part._flow() for part in parts]
+
+
+def _together(flows: Sequence[Flow[Any]], *, race: bool) -> tuple[tuple[To, ...], tuple[Node, ...]]:
+    ways: list[To] = []
+    seen: set[int] = set()
+    handlers: dict[int, Node] = {}
+    for number, flow in enumerate(flows):
+        if race and (len(flow.ways) != 1 or flow.ways[0].race or flow.ways[0].node.spread):
+            raise ConfigurationError(
+                "any_of takes calls and chains: give what ends in several links one more, .then(…)"
+            )
+        for to in flow.ways:
+            if to.node.serial in seen:
+                raise ConfigurationError(
+                    f"the same call of {to.node.call.core.task} twice: a call is one job; make another, task.call(…)"
+                )
+            seen.add(to.node.serial)
+            path = "" if race else f"{number}/{to.path}" if to.path else str(number)
+            ways.append(to._replace(path=path, race=race or to.race))
+        handlers |= {node.serial: node for node in flow.handlers}
+    return tuple(ways), tuple(handlers.values())
+
+
+def _link(
+    next: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], ways: tuple[To, ...], *, spread: bool = False
+) -> Node:
+    from .calling import Call, Enqueues
+
+    if not isinstance(next, Enqueues):
+        raise ConfigurationError(f"a link is a task, or task.call(…), not {shown(next)}")
+    if next._tx is not None:
+        raise ConfigurationError("a link belongs to no transaction of its own: flow.using(tx=…)")
+    task = next._task
+    takes, text = task.bind_rest(args, dict(kwargs))
+    plain = core.Call(task.name, task.version, text, task.options, next._options)
+    return Node(Call(plain, task.desk), ways, takes, spread=spread)
+
+
+def _nodes(flow: Flow[Any]) -> list[Node]:
+    """All of them, each after those that it waits for."""
+    found: dict[int, Node] = {}
+    asked = [*(to.node for to in flow.ways), *flow.handlers]
+    while asked:
+        node = asked.pop()
+        if node.serial not in found:
+            found[node.serial] = node
+            asked += [to.node for to in node.ways]
+    return [found[serial] for serial in sorted(found)]
+
+
+def _placed(value: Any, path: list[str], decode: Callable[[Any], Any]) -> Any:
+    """`value` with what is at `path` decoded."""
+    if not path:
+        return decode(value)
+    place = int(path[0])
+    value[place] = _placed(value[place], path[1:], decode)
+    return value
+
+
+def _decoded(desk: Desk, to: To, value: Any) -> Any:
+    if to.policy is Policy.CONTINUE and isinstance(value, dict) and value.keys() == _FAILURE:
+        return Failure(**value)
+    decode = desk.decoder(to.node.call.core.task)
+    if to.node.spread:
+        return [decode(json.dumps(one)) for one in value]
+    return decode(json.dumps(value))
+
+
+def _raced(desk: Desk, *args: Any) -> Any:
+    """What one of several has handed on; nothing says which. As the first whose type keeps all of it (`int` reads "7",
+    and would write 7), else as the first that reads it. ResultError when none does."""
+    *racers, value = args
+    lossy: list[Any] = []
+    refused: ResultError | None = None
+    for to in sorted(racers, key=lambda to: to.policy is not Policy.CONTINUE):  # (a Failure is none of the types)
+        try:
+            found = _decoded(desk, to, value)
+            if isinstance(found, Failure) or _same(desk.encoder(to.node.call.core.task)(found), value):
+                return found
+            lossy.append(found)
+        except ResultError as error:
+            refused = error
+    if lossy:
+        return lossy[0]
+    names = ", ".join(dict.fromkeys(to.node.call.core.task for to in racers))
+    raise ResultError(f"the stored result of a race fits none of its tasks ({names}): {refused}") from refused
+
+
+def _same(text: str, value: Any) -> bool:
+    """To the type of each number, which `==` does not tell apart."""
+    return json.dumps(json.loads(text), sort_keys=True) == json.dumps(value, sort_keys=True)
+
+
+_FAILURE = {"task", "job", "state", "error"}

@@ -1,0 +1,84 @@
+"""When there is something to tell: once up, once down, and nothing in between."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offpath.core.alerts import Rule, alert, judge, rule
+from offpath.errors import ConfigurationError
+
+
+def news(one: Rule, values: list[int]) -> list[tuple[int, str]]:
+    """(which value, what was told)"""
+    told, raised = [], False
+    for at, value in enumerate(values):
+        said = judge(one, raised, value)
+        if said is not None:
+            told.append((at, said))
+            raised = said == "raised"
+    return told
+
+
+def test_it_rings_above_and_is_well_at_the_lower_threshold() -> None:
+    one = rule("x", {"dead_letters": 10, "within": 60, "clear": 4})
+    assert news(one, [0, 10, 11, 50, 10, 11, 5, 11, 4, 10, 11]) == [(2, "raised"), (8, "resolved"), (10, "raised")]
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.lists(st.integers(0, 60), max_size=40))
+def test_news_alternate_and_each_is_true(above: int, clear: int, values: list[int]) -> None:
+    one = rule("x", {"dead_letters": above, "within": 1, "clear": min(clear, above)})
+    told = news(one, values)
+    assert [said for _, said in told] == ["raised", "resolved"] * (len(told) // 2) + ["raised"] * (len(told) % 2)
+    for at, said in told:
+        assert values[at] > one.above if said == "raised" else values[at] <= one.clear
+    ends = [*(at for at, _ in told), len(values)]
+    for (begin, said), end in zip([(-1, "resolved"), *told], ends, strict=True):
+        between = values[begin + 1 : end]
+        assert all(value > one.clear for value in between) if said == "raised" else max(between, default=0) <= one.above
+
+
+def test_thresholds_and_their_halves() -> None:
+    assert rule("x", {"dead_letters": 0, "within": 60}) == Rule("x", "dead_letters", 0, 0, 60_000_000)
+    assert rule("x", {"dead_letters": 11, "within": 1, "queue": "q", "task": "t"}, "pager") == Rule(
+        "x", "dead_letters", 11, 5, 1_000_000, "q", "t", "pager"
+    )
+    assert rule("x", {"age": 300, "queue": "q"}) == Rule("x", "age", 300_000_000, 150_000_000, 0, "q")
+    assert rule("x", {"age": 300, "clear": 0}).clear == 0
+    assert rule("x", {"dead_letters": 5, "within": 1}).most >= 50
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "say dead_letters=… with within=…, or age=…"),
+        ({"dead_letters": 1, "within": 1, "age": 1}, "or age"),
+        ({"dead_letters": 1}, "within what time"),
+        ({"dead_letters": 1, "within": 0}, "longer than 0"),
+        ({"dead_letters": -1, "within": 1}, "dead_letters must be a whole number"),
+        ({"dead_letters": 1.5, "within": 1}, "dead_letters must be a whole number"),
+        ({"dead_letters": 3, "within": 1, "clear": 4}, "clear must be a whole number from 0 to 3"),
+        ({"age": -1}, "age must be a duration"),
+        ({"age": 1, "clear": 2}, "clear must not be above age"),
+        ({"age": 1, "within": 5}, "within and task go with dead_letters"),
+        ({"age": 1, "task": "t"}, "within and task go with dead_letters"),
+        ({"age": 1, "queue": ""}, "queue must be text"),
+        ({"ages": 1}, "there is no 'ages'"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        rule("x", given)
+
+
+def test_what_is_told() -> None:
+    at, since = 1_700_000_000_500_000, 1_700_000_000_000_000
+    letters = rule("x", {"dead_letters": 1, "within": 90, "queue": "q", "task": "t"})
+    assert alert(letters, "resolved", 0, at, since) == {
+        "alert": "x", "news": "resolved", "kind": "dead_letters", "value": 0, "above": 1, "within": 90.0, "queue": "q",
+        "task": "t", "at": "2023-11-14T22:13:20.500000Z", "raised_at": "2023-11-14T22:13:20Z",
+    }  # fmt: skip
+    told = alert(rule("y", {"age": 60}), "raised", 61_500_000, at, None)
+    assert (told["value"], told["above"], told["raised_at"]) == (61.5, 60.0, told["at"])
+    assert "within" not in told

@@ -1,0 +1,1 @@
+from offpath.testing.stores.bulk import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.flowmachine import *  # noqa: F403

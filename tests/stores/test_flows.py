@@ -1,0 +1,1 @@
+from offpath.testing.stores.flows import *  # noqa: F403

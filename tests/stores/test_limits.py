@@ -1,0 +1,1 @@
+from offpath.testing.stores.limits import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.memory import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.queues import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.rules import *  # noqa: F403

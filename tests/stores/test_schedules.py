@@ -1,0 +1,1 @@
+from offpath.testing.stores.schedules import *  # noqa: F403

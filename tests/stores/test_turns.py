@@ -1,0 +1,1 @@
+from offpath.testing.stores.turns import *  # noqa: F403
