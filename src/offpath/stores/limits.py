@@ -15,7 +15,7 @@ from . import rows
 from .exchange import by_weight
 from .shared import SharedVerbs
 
-LEAST, PAGE = 16, 200  # lanes looked at in one go: the first time, and when those were not enough
+LEAST, PAGE = 16, 100  # lanes looked at in one go: the first time, and when those were not enough
 PAGES = 6  # such looks in one claim
 GRACE = 60 * SECOND  # µs: how far a clock may be set back without a rate being forgotten
 
@@ -107,7 +107,7 @@ class Claim:
     def _admit(
         self, queue: str, lanes: Sequence[str], room: int, free: int, suspect: bool
     ) -> Verb[tuple[list[Job], bool, bool]]:
-        heads = min(room, -(-2 * room // len(lanes)))
+        heads = min(room, -(-room // len(lanes)) + 1)
         lines, books = yield from self._teller.books(queue, self._want.tasks, lanes, heads)
         said = admit(lines, books, room, free=free, suspect=suspect, most=self._left)
         self._starved = self._starved or said.starved

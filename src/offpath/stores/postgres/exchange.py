@@ -29,6 +29,7 @@ from .verbs import PostgresVerbs
 
 _STARTED = rows.dumps(started(0).data)
 _RUNNING = State.RUNNING
+QUIET = 0.05  # s in which jobs under no limit are not asked for again where there were none beside many under one
 
 
 class Desk:
@@ -42,6 +43,7 @@ class Desk:
         self.limited = Waiting()
         self.doubt = False  # the answer to a claim was lost: it may hold more than it knows
         self.unheard = False  # the answer to a settle was lost: it may have been written
+        self.quiet_until = 0.0  # (`time.monotonic`) there was none but under a limit, and there are more of those
 
 
 class Page(NamedTuple):
@@ -136,7 +138,11 @@ class Exchange:
         rest = without(want, jobs)
         if rest.limit <= 0 or not self._alive:
             return jobs, True
+        if jobs and look.eager and time.monotonic() < self._desk.quiet_until:
+            seen[-1] = seen[-1]._replace(more=True)  # the others are asked for as soon as none of these comes
+            return jobs, False
         others, full = await self._claim(rest)
+        self._desk.quiet_until = 0.0 if others else time.monotonic() + QUIET
         if not self._heed and seen:  # scheduled jobs have become ready meanwhile, and some may be under a limit
             seen[-1] = seen[-1]._replace(more=True)
         return jobs + others, full

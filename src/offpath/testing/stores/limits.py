@@ -27,7 +27,9 @@ def one_at_a_time(name: str = "t", most: int = 1) -> Rule:
 
 def look(hand: Hand, room: int = 100, **given: Any) -> tuple[list[Job], Seen]:
     """Claim with a look for jobs under a limit; what came, and what it said."""
-    limited = Look(room, given.pop("slots", room), given.pop("cursors", {}), given.pop("first", False))
+    limited = Look(
+        room, given.pop("slots", room), given.pop("cursors", {}), given.pop("first", False), given.pop("eager", False)
+    )
     said = hand.exchange(want=hand.want(given.pop("limit", 100), limited=limited, **given))
     return said.claimed, said.limited or Seen({})
 
@@ -135,6 +137,22 @@ def test_due_ones_are_found_by_whoever_looks_for_limits_first(store: Store, hand
         assert seen.more, "or nobody would look again before the next poll"
         got, _ = look(hand, first=True)
     assert ids(got) == [due.job.id]
+
+
+def test_others_are_found_although_many_wait_under_a_limit(store: Store, hand: Hand) -> None:
+    """They need not come at once, but whoever asked is told to ask again until they have."""
+    declare(store, one_at_a_time(most=1_000))
+    put(store, *(new_job(lane="t") for _ in range(12)))
+    got, seen = look(hand, 2, limit=4, first=True, eager=True)
+    assert len(got) == 2
+    assert seen.more
+    plain = new_job()
+    put(store, plain)
+    found: list[str] = []
+    while plain.job.id not in found:
+        assert seen.more, "or nobody would look again before the next poll"
+        got, seen = look(hand, 2, limit=4, first=True, eager=True)
+        found += ids(got)
 
 
 def test_a_claim_tells_watchers_that_it_started(store: Store, hand: Hand) -> None:
