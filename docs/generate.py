@@ -2,16 +2,22 @@
 
     python docs/generate.py            rewrite what has changed
     python docs/generate.py --check    only say whether something would change (exit 1)
+    python docs/generate.py --screenshots    the pictures of how-to/operate.md anew, by a walk in a browser
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`. The state diagram comes from
 `core/lifecycle.py` (MOVES); the option tables from the fields and docstrings of `core/options.py` and `core/retry.py`,
-and from what `Offpath.task` and `Task.using` take besides; the settings from `settings.py`. The test suite compares
+and from what `Offpath.task` and `Task.using` take besides; the settings from `settings.py`;
+signals and metrics from `observe/`. The test suite compares
 what is committed with what this file makes.
 """
 
+import argparse
 import dataclasses
 import inspect
+import logging
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +25,7 @@ from typing import Any
 
 from offpath import settings
 from offpath.app.facade import Offpath
+from offpath.cli.completion import unsaid
 from offpath.core.call import Call
 from offpath.core.job import TERMINAL, State
 from offpath.core.lifecycle import MOVES, new
@@ -26,11 +33,19 @@ from offpath.core.limits import Limit
 from offpath.core.options import DAY, CallOptions, Queue, TaskOptions, Unset
 from offpath.core.policy import Retention, resolve
 from offpath.core.retry import Backoff, Retry
+from offpath.observe import METRICS, SIGNALS
 from offpath.tasks.schedule import Schedule, ScheduleOptions
 from offpath.tasks.task import Task
 
 DOCS = Path(__file__).parent
-PAGES = ("reference/lifecycle.md", "reference/options.md", "reference/settings.md")
+PAGES = (
+    "reference/cli.md",
+    "reference/lifecycle.md",
+    "reference/options.md",
+    "reference/settings.md",
+    "reference/signals.md",
+)
+PICTURES = tuple(f"{name}.png" for name in ("overview", "job", "queues", "preview", "webhook", "audit"))
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -80,9 +95,12 @@ def precedence() -> str:
         "limits": "none",
         "max_concurrency": "none",
         "callback": "none",
+        "reply_to": "nobody is told",
+        "correlation": "none",
         "executor": "by the function",
         "memory": "no limit",
-        "owner": "none",
+        "owner": "the running job's, or nobody's",
+        "tenant": "the owner's, or none",
         "retention": "the settings'",
         "tx": "a transaction of its own",
         "name": "the function's",
@@ -161,6 +179,69 @@ def ticks() -> str:
     return table(("option", "type", "default", "meaning"), rows)
 
 
+def signals() -> str:
+    """Every line of the log."""
+    rows = [
+        (f"`{name}`", logging.getLevelName(sign.level).lower(), ", ".join(f"`{f}`" for f in sign.fields), sign.when)
+        for name, sign in SIGNALS.items()
+    ]
+    return table(("signal", "level", "fields", "when"), rows)
+
+
+def metrics() -> str:
+    """Every figure."""
+    rows = [
+        (
+            f"`{name}`",
+            f"{metric.kind}{', ' + metric.unit if metric.unit else ''}",
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.of,
+            metric.meaning,
+        )
+        for name, metric in METRICS.items()
+    ]
+    return table(("metric", "kind", "labels", "of", "meaning"), rows)
+
+
+def commands() -> str:
+    """Every command with its flags, as its `--help` has them; what all commands take is told once."""
+    with unsaid() as parser:
+        where = {option for action in parser._actions for option in action.option_strings}
+        said = ["## Flags of all commands", "", flags_of(parser, set())]
+        for path, command in below(parser, ()):
+            said += ["", f"## `offpath {' '.join(path)}`", "", str(command.description or ""), ""]
+            names = [action.metavar or action.dest for action in command._actions if not action.option_strings]
+            if names:
+                said += [f"Takes {', '.join(f'`{name}`' for name in names)}.", ""]
+            if rows := flags_of(command, where):
+                said += [rows, ""]
+            examples = [line.strip() for line in str(command.epilog or "").splitlines()[1:]]
+            said += ["```sh", *examples, "```"] if examples else []
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(said)).strip()
+
+
+def below(parser: argparse.ArgumentParser, path: tuple[str, ...]) -> Iterator[tuple[Any, argparse.ArgumentParser]]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                if command.get_default("run"):
+                    yield (*path, name), command
+                yield from below(command, (*path, name))
+
+
+def flags_of(command: argparse.ArgumentParser, known: set[str]) -> str:
+    rows = []
+    for action in command._actions:
+        if action.help == argparse.SUPPRESS or isinstance(action, argparse._SubParsersAction):
+            continue
+        if action.option_strings and not known.intersection(action.option_strings):
+            takes = f" {action.metavar or action.dest.upper()}" if action.nargs != 0 else ""
+            rows.append((f"`{', '.join(action.option_strings)}{takes}`", str(action.help)))
+        elif not action.option_strings:
+            rows.append((f"`{action.metavar or action.dest}`", str(action.help)))
+    return table(("flag", "meaning"), rows) if rows else ""
+
+
 def besides(kind: type, method: Callable[..., Any] | None) -> dict[str, tuple[str, Any]]:
     """Name → (type as written, default) of the keywords that `method` takes and `kind` has no field for."""
     taken = inspect.signature(method).parameters.values() if method else ()
@@ -225,6 +306,7 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "commands": commands,
     "diagram": diagram,
     "moves": moves,
     "precedence": precedence,
@@ -238,6 +320,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "schedule": ticks,
     "retention": lambda: options(Retention),
     "settings": keys,
+    "signals": signals,
+    "metrics": metrics,
 }
 
 
@@ -246,7 +330,19 @@ def render(page: str) -> str:
     return BLOCK.sub(lambda found: f"{found[1]}\n{PARTS[found[2]]()}\n\n{found[3]}", page)
 
 
+def screenshots() -> int:
+    """The pictures that the dashboard's walk takes (a test: it needs Chromium and the development lock)."""
+    walk = ["tests/examples/test_break.py::test_the_dashboard_alone_mends_it", "-n", "0", "-q"]
+    code = subprocess.run([sys.executable, "-m", "pytest", *walk], cwd=DOCS.parent, check=False).returncode  # noqa: S603
+    if code == 0:
+        for name in PICTURES:
+            shutil.copyfile(DOCS.parent / "build" / "screenshots" / "operate" / name, DOCS / "how-to" / "images" / name)
+    return code
+
+
 def main(args: list[str]) -> int:
+    if "--screenshots" in args:
+        return screenshots()
     stale = []
     for name in PAGES:
         path = DOCS / name

@@ -96,7 +96,7 @@ def start(home: Path, binaries: Path, *init: Sequence[str], config: Mapping[str,
     else:
         raise Unavailable(f"initdb: {said}")
     for _ in range(5):
-        serve = [*words, str(binaries / "postgres"), "-D", data, "-p", str(port := _free_port())]
+        serve = [*words, str(binaries / "postgres"), "-D", data, "-p", str(port := free_port())]
         for name, value in {**CONFIG, **(config or {})}.items():
             serve += ["-c", f"{name}={value}"]
         process = subprocess.Popen(
@@ -137,7 +137,7 @@ def _copy(source: IO[str], path: Path) -> None:
             file.write(line)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

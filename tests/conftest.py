@@ -6,24 +6,30 @@ want of which server, and under `--require-servers NAME` (or `all`) the same lac
 """
 
 import os
+import secrets
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import chromium, npm, problems, requirements, servers
+from servers.kafka import Kafka
+from servers.redis import Redis
+from servers.server import Server as AnyServer
+from servers.sqs import Sqs
+from tests import brokers, chromium, matrix, npm, problems, requirements, servers
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 PREFIX = "missing server: "
+AServer = TypeVar("AServer", bound=AnyServer)
 
 
-def lack(server: Callable[[], servers.Server | servers.Unavailable]) -> str | None:
+def lack(server: Callable[[], servers.Server | brokers.Broker | servers.Unavailable]) -> str | None:
     """Starts the server, unless it runs."""
     found = server()
     return str(found) if isinstance(found, servers.Unavailable) else None
@@ -32,8 +38,14 @@ def lack(server: Callable[[], servers.Server | servers.Unavailable]) -> str | No
 SERVERS: dict[str, Callable[[], str | None]] = {
     "postgres": lambda: lack(servers.postgres),
     "postgres15": lambda: lack(servers.postgres15),
+    "redis": lambda: lack(brokers.redis),
+    "redis7": lambda: lack(brokers.redis7),
+    "rabbitmq": lambda: lack(brokers.rabbitmq),
+    "kafka": lambda: lack(brokers.kafka),
+    "sqs": lambda: lack(brokers.sqs),
     "npm": lambda: str(found) if isinstance(found := npm.node_modules(), servers.Unavailable) else None,
     "chromium": lambda: str(found) if isinstance(found := chromium.chromium(), servers.Unavailable) else None,
+    "hosts": lambda: str(found) if isinstance(found := servers.network(), servers.Unavailable) else None,
     "node": lambda: None if shutil.which("node") else "no node in PATH",
 }
 """By the name a test asks for: a function that says why the server cannot be had, or None when it can."""
@@ -57,6 +69,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--conformance", action="store_true", help="write docs/reference/http-conformance.md from what this run says"
     )
+    group.addoption(
+        "--matrix", action="store_true", help="write docs/reference/broker-matrix.md from what this run says"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -77,13 +92,24 @@ class _Conformance:
         self.recorder.write()
 
 
-SLOW_TO_COME = {"browser", "node_modules", "pooled_url"}
+SLOW_TO_COME = {
+    "browser",
+    "node_modules",
+    "pooled_url",
+    "redis7_url",
+    "redis7_server",
+    "rabbitmq_url",
+    "rabbitmq_server",
+}
 """Fixtures that a fresh machine fetches first, once; whoever asks meanwhile waits with them."""
+SLOW_SERVERS = {"redis7", "rabbitmq"}
+"""The same by the mark."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if SLOW_TO_COME.intersection(getattr(item, "fixturenames", ())):
+        named = {name for mark in item.iter_markers("servers") for name in mark.args}
+        if named & SLOW_SERVERS or SLOW_TO_COME.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.timeout(420))
     if config.getoption("--soak"):
         return
@@ -103,6 +129,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    cells = [
+        matrix.Cell(*value)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        for name, value in getattr(report, "user_properties", ())
+        if name == matrix.PROPERTY and report.when == "call"
+    ]
+    if cells:
+        for line in (*matrix.table(cells), matrix.total(cells)):
+            terminalreporter.write_line(line)
+        if config.getoption("--matrix"):
+            matrix.PAGE.write_text(matrix.page(cells), "utf-8")
     lacking: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -145,11 +183,110 @@ def every_refusal_is_a_problem() -> Iterator[None]:
 @pytest.fixture
 def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of an empty PostgreSQL database, this test's own. Any connection left open is closed at its end."""
+    with _postgres(request).database() as url:
+        yield url
+
+
+@pytest.fixture
+def tables_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of another, with offpath's tables in its schema `public` and nothing in them: most want that."""
+    with _postgres(request).database(servers.with_tables) as url:
+        yield url
+
+
+def _postgres(request: pytest.FixtureRequest) -> servers.Server:
     server = servers.postgres()
     if isinstance(server, servers.Unavailable):
         missing(request.config, "postgres", str(server))
-    with server.database() as url:
-        yield url
+    return server
+
+
+def _lent(request: pytest.FixtureRequest, name: str, find: Callable[[], brokers.Broker | servers.Unavailable]) -> str:
+    found = find()
+    if isinstance(found, servers.Unavailable):
+        missing(request.config, name, str(found))
+    return found.url
+
+
+@pytest.fixture(scope="session")
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """A Valkey that the whole run shares: a test's streams and keys have names of its own (`unique`)."""
+    return _lent(request, "redis", brokers.redis)
+
+
+@pytest.fixture(scope="session")
+def redis7_url(request: pytest.FixtureRequest) -> str:
+    """The same on Redis 7."""
+    return _lent(request, "redis7", brokers.redis7)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(request: pytest.FixtureRequest) -> str:
+    """A RabbitMQ that the whole run shares."""
+    return _lent(request, "rabbitmq", brokers.rabbitmq)
+
+
+@pytest.fixture(scope="session")
+def kafka_url(request: pytest.FixtureRequest) -> str:
+    """Kafka, mostly librdkafka's mock of it, that the whole run shares."""
+    return _lent(request, "kafka", brokers.kafka)
+
+
+@pytest.fixture(scope="session")
+def sqs_url(request: pytest.FixtureRequest) -> str:
+    """moto's SQS, that the whole run shares."""
+    return _lent(request, "sqs", brokers.sqs)
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name that nothing on a shared server has: lower case letters, digits and hyphens."""
+    return f"t-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def redis_server(request: pytest.FixtureRequest) -> Iterator[Redis]:
+    """This test's own Valkey, to stop, kill and start again; what was written to it is still there then."""
+    yield from _own(request, "redis", Redis)
+
+
+@pytest.fixture
+def redis7_server(request: pytest.FixtureRequest) -> Iterator[Redis]:
+    """The same with Redis 7."""
+    yield from _own(request, "redis7", Redis)
+
+
+@pytest.fixture
+def kafka_server(request: pytest.FixtureRequest) -> Iterator[Kafka]:
+    """This test's own mock of Kafka: `down` and `up` are its restart."""
+    yield from _own(request, "kafka", Kafka)
+
+
+@pytest.fixture
+def sqs_server(request: pytest.FixtureRequest) -> Iterator[Sqs]:
+    """This test's own moto: killed and started again it is empty. It takes a second: `sqs_url` behind a
+    `servers.proxy.Proxy` does for most."""
+    yield from _own(request, "sqs", Sqs)
+
+
+@pytest.fixture
+def rabbitmq_server(request: pytest.FixtureRequest) -> Iterator[brokers.Broker]:
+    """A RabbitMQ to `stop`, `kill` and `start` again, this test's alone while it has it; what others have left in it is
+    still there."""
+    found = brokers.rabbitmq_to_break()
+    if isinstance(found, servers.Unavailable):
+        missing(request.config, "rabbitmq", str(found))
+    with found.alone():
+        yield found
+
+
+def _own(request: pytest.FixtureRequest, name: str, kind: type[AServer]) -> Iterator[AServer]:
+    try:
+        programs = brokers.programs(name)
+    except servers.Unavailable as e:
+        missing(request.config, name, str(e))
+    with kind.scratch(*programs) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Which test holds which row of the HTTP specification, and what the last run said: docs/reference/http-conformance.md.
+"""Which test holds which row of the specification, and what the last run said: docs/reference/http-conformance.md.
 
 A test carries the rows it holds in its name: `test_acc_06_…` holds ACC-06, `test_idk_09_and_10_…` IDK-09 and IDK-10,
 `test_doc_01_06_…` DOC-01 and DOC-06, `test_sse_05_whk_03_…` one of each. `requirements.tsv` has the rows: id,
@@ -40,9 +40,10 @@ GROUPS = {
     "SEC": "Security",
     "OBS": "Observability",
     "DOC": "OpenAPI description",
+    "EVT": "Events to brokers",
 }
 ELSEWHERE = "OBS-06"
-"""Comes with the metrics. (So does a whole group, events to brokers, with the brokers.)"""
+"""Comes with the metrics."""
 
 MISTAKES = (
     ("Replaying a failure's status code at the poll URL", "RES-03 OPR-10"),

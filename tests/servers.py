@@ -1,38 +1,41 @@
 """The PostgreSQL servers that tests run on: started when the first test asks, shared by all processes of a run, and
-stopped when the last of them has gone, however it went.
+stopped when the last of them has gone, however it went (see `sharing`).
 
-Each process that uses a server holds a shared lock on one file. A guard, a process of its own, owns the server and
-waits for that lock to be all its own: the kernel tells it, and nobody has to end in order. Should the guard itself be
-killed, the server goes with it where `setpriv` can arrange that (Linux).
-
-A test borrows an empty database of its own (`Server.database`). It is emptied and lent again: that is several times
-quicker than CREATE DATABASE and DROP DATABASE. fsync is on, and whoever asks is no superuser.
+A test borrows a database of its own (`Server.database`), empty or with offpath's tables in it. It is emptied and lent
+again: that is several times quicker than CREATE DATABASE and DROP DATABASE, and ten times quicker than to make the
+tables. fsync is on, and whoever asks is no superuser.
 """
 
 import contextlib
-import fcntl
-import json
 import os
 import secrets
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from servers.hosts import hosts
 from servers.postgres import Postgres, start, wheel
 from servers.postgres import Unavailable as Unavailable
+from tests.sharing import share
 
 GIVEN = "OFFPATH_TEST_POSTGRES_URL"
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
-RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(16)
 INIT = ["--auth=password", "--no-sync"]
 ICU = ["--locale-provider=icu", "--icu-locale=und"]
 """Where the server can: text that is not in the order of its bytes, as in most databases."""
-CONFIG = {"max_connections": "200", "max_wal_size": "4GB"}
+CONFIG = {
+    "max_connections": "200",
+    "max_wal_size": "1GB",
+    # A commit takes as long as on a disk: what is written one after the other has ids that sort, to the millisecond.
+    "commit_delay": "1000",
+    "commit_siblings": "0",
+}
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+"""Where a server's files are, while so many bytes are free there. TRUNCATE makes files anew, which is most of what
+tidying costs on a disk; and what a disk is for, to outlive the machine, is nothing that a test can see."""
 
 ALONE = """
 do $$
@@ -58,6 +61,98 @@ end $$
 """
 
 
+CLEAR = """
+do $$
+declare name text;
+begin
+    for name in
+        select nspname from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'public')
+    loop
+        execute format('drop schema %I cascade', name);
+    end loop;
+    for name in
+        select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
+        and relname <> all (string_to_array({kept}, ' '))
+    loop
+        execute format('drop table if exists public.%I cascade', name);
+    end loop;
+    select string_agg(cast(oid as regclass)::text, ', ') into name from pg_class
+    where relnamespace = 'public'::regnamespace and relkind = 'r' and pg_relation_size(oid) > 0
+      and relname not in ('offpath_migration', 'offpath_home');
+    if name is not null then
+        execute 'truncate ' || name || ' restart identity';
+    end if;
+    if exists (select from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase
+               where d.datname = current_database()) then
+        execute format('alter database %I reset all', current_database());
+    end if;
+end $$
+"""
+"""What is there besides the tables that were made goes, and the rows in these."""
+TABLES = """
+select string_agg(relname, ' ') from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
+"""
+SHAPE = """
+with ours as (select *, oid as id from pg_class where relnamespace = 'public'::regnamespace)
+select md5(string_agg(line, ' ' order by line)) from (
+    select concat_ws(' ', relname, relkind, relpersistence, relispartition, relowner, relacl, reloptions,
+                     relrowsecurity, relreplident, relhastriggers) as line from ours
+    union all select concat_ws(' ', relname, attname, atttypid, attnotnull, attisdropped, attoptions, attacl,
+                               attstorage, attidentity, attcollation)
+              from pg_attribute join ours on id = attrelid where attnum > 0
+    union all select concat_ws(' ', relname, adnum, pg_get_expr(adbin, adrelid))
+              from pg_attrdef join ours on id = adrelid
+    union all select concat_ws(' ', relname, conname, convalidated, pg_get_constraintdef(c.oid))
+              from pg_constraint c join ours on id = conrelid
+    union all select concat_ws(' ', relname, indisvalid, pg_get_indexdef(indexrelid))
+              from pg_index join ours on id = indexrelid
+    union all select concat_ws(' ', relname, tgname, tgenabled) from pg_trigger join ours on id = tgrelid
+    union all select concat_ws(' ', proname, prosrc) from pg_proc where pronamespace = 'public'::regnamespace
+    union all select concat_ws(' ', typname, typtype) from pg_type where typnamespace = 'public'::regnamespace
+    union all select concat_ws(' ', nspname, nspowner, nspacl) from pg_namespace where nspname !~ '^pg_(toast_)?temp'
+    union all select concat_ws(' ', datacl, datconnlimit, datallowconn, datdba)
+              from pg_database where datname = current_database()
+    union all select pubname from pg_publication
+    union all select extname from pg_extension
+    union all select m::text from offpath_migration m
+    union all select h::text from offpath_home h
+) as lines
+"""
+"""A word for everything that a test may have changed in tables that `CLEAR` leaves there."""
+STAMP = """
+select md5(concat_ws(' ',
+    (select string_agg(concat_ws(' ', oid, relname, relkind, relpersistence, relispartition, relowner, relacl,
+                                 reloptions, relrowsecurity, relreplident, relhastriggers), ' ' order by oid)
+     from pg_class where relnamespace = 'public'::regnamespace),
+    (select string_agg(concat_ws(' ', catalog, rows, newest, total), ' ' order by catalog) from (
+        {catalogs}
+    ) as c),
+    (select concat_ws(' ', datacl, datconnlimit, datallowconn, datdba)
+     from pg_database where datname = current_database())
+))
+""".format(
+    catalogs="\n        union all ".join(
+        f"select '{name}' as catalog, count(*) as rows, max(cast(cast(xmin as text) as bigint)) as newest, "
+        f"sum(cast(cast(xmin as text) as bigint)) as total from {name}"
+        for name in (
+            "pg_attribute", "pg_attrdef", "pg_constraint", "pg_index", "pg_trigger", "pg_proc", "pg_type",
+            "pg_namespace", "pg_publication", "pg_extension", "offpath_migration", "offpath_home",
+        )
+    )
+)  # fmt: skip
+"""The same in a quarter of the time: while each row of these catalogs is of the transaction it was of, nothing in them
+has changed. That one is another says nothing yet. TRUNCATE writes in pg_class alone."""
+
+
+def with_tables(url: str) -> None:
+    """Makes offpath's tables: for `Server.database`."""
+    from offpath.stores.postgres.store import PostgresStore
+
+    store = PostgresStore(url, announce=lambda hints: None)
+    store.migrate()
+    store.close()
+
+
 class Server:
     """A running server; `url` leads to a role that may create databases, and to a database it does not write to."""
 
@@ -68,18 +163,19 @@ class Server:
         self._ours = ours  # it goes at the end of the run, with all that is in it
         self._free: dict[Callable[[str], None] | None, list[str]] = {}  # by what has prepared them
         self._made: list[str] = []
+        self._shapes: dict[str, tuple[str, str, str]] = {}  # the tables in what was prepared, its shape and stamp
         try:
             psycopg.connect(url).close()
         except psycopg.Error as e:
             raise Unavailable(" ".join(str(e).split())) from e
 
     @contextlib.contextmanager
-    def database(self, prepare: Callable[[str], None] | None = None, tidy: str = WIPE) -> Iterator[str]:
-        """The URL of a database for one user at a time: empty, or as `prepare` left it and SQL `tidy` restores it."""
+    def database(self, prepare: Callable[[str], None] | None = None) -> Iterator[str]:
+        """The URL of a database for one user at a time: empty, or as `prepare` (`with_tables`) has left it."""
         free = self._free.setdefault(prepare, [])
         url = free.pop() if free else self._create(prepare)
         yield url
-        self._run(url, ALONE, tidy)  # should this fail, nobody gets the database again
+        self._tidy(url, prepare)  # should this fail, nobody gets the database again
         free.append(url)
 
     def _create(self, prepare: Callable[[str], None] | None) -> str:
@@ -88,20 +184,44 @@ class Server:
         self._made.append(name)
         url = urlsplit(self.url)._replace(path=f"/{name}").geturl()
         if prepare is not None:
-            prepare(url)
+            self._prepare(url, prepare)
         return url
+
+    def _prepare(self, url: str, prepare: Callable[[str], None]) -> None:
+        prepare(url)
+        self._shapes[url] = (self._run(url, TABLES), self._run(url, SHAPE), self._run(url, STAMP))
+
+    def _tidy(self, url: str, prepare: Callable[[str], None] | None) -> None:
+        import psycopg
+
+        if prepare is None:
+            self._run(url, ALONE, WIPE)
+            return
+        kept, shape, stamp = self._shapes[url]
+        with contextlib.suppress(psycopg.Error):  # then it is not even recognizable
+            found = self._run(url, ALONE, CLEAR.format(kept=f"'{kept}'"), STAMP)
+            if found == stamp:
+                return
+            if self._run(url, SHAPE) == shape:
+                self._shapes[url] = (kept, shape, found)
+                return
+        self._run(url, ALONE, WIPE)
+        self._prepare(url, prepare)
 
     def close(self) -> None:
         while self._made and not self._ours:
             self._run(self.url, f"drop database {self._made.pop()} with (force)")
 
     @staticmethod
-    def _run(url: str, *commands: str) -> None:
+    def _run(url: str, *commands: str) -> str:
+        """Gives what the last one gives."""
         import psycopg
 
         with psycopg.connect(url, autocommit=True) as connection:
             for sql in commands:
-                connection.execute(sql.encode())
+                cursor = connection.execute(sql.encode())
+            row = cursor.fetchone() if cursor.description else None
+        return str(row[0]) if row else ""
 
 
 @cache
@@ -124,6 +244,16 @@ def postgres15() -> Server | Unavailable:
         return e
 
 
+@cache
+def network() -> Unavailable | None:
+    """Whether network namespaces can be made here."""
+    try:
+        with hosts(1):
+            return None
+    except Unavailable as e:
+        return e
+
+
 def close() -> None:
     """At the end of a process that used servers."""
     for server in (postgres, postgres15):
@@ -138,73 +268,27 @@ def _share(name: str, binaries: Path) -> Server:
     """The run's server of this name, started by whoever comes first."""
     if not (binaries / "postgres").is_file():
         raise Unavailable(f"no {binaries}/postgres")
-    home = Path(tempfile.gettempdir(), f"offpath-postgres-{os.getuid()}-{RUN[:16]}-{name}")
-    answer: dict[str, str] | None = None
-    while answer is None:
-        with contextlib.suppress(FileNotFoundError):  # the last user has gone, and the folder with it: once more
-            answer = _join(home, binaries)
-    if "error" in answer:
-        raise Unavailable(answer["error"])
-    return Server(answer["url"], ours=True)
+    return Server(share(f"postgres-{name}", "tests.servers", str(binaries))["url"], ours=True)
 
 
-def _join(home: Path, binaries: Path) -> dict[str, str]:
-    """Become a user of the server in `home`, for as long as this process lives; what its guard said."""
-    with contextlib.suppress(FileExistsError):
-        home.mkdir(mode=0o711)  # the server may run as somebody else
-    if home.stat().st_uid != os.getuid():
-        raise Unavailable(f"{home} is somebody else's")
-    with open(home / "starting", "w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        users = os.open(home / "users", os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(users, fcntl.LOCK_SH)
-        said = home / "said.json"
-        if not os.path.samestat(os.fstat(users), os.stat(home / "users")):
-            os.close(users)
-            raise FileNotFoundError
-        if not said.exists():
-            said.touch(mode=0o600)
-            said.write_text(_start(home, binaries))
-        answer: dict[str, str] = json.loads(said.read_text())
-    os.register_at_fork(after_in_child=lambda: os.close(users))  # a child that is left behind keeps no server
-    return answer
-
-
-def _start(home: Path, binaries: Path) -> str:
-    """The first line of a new guard: JSON of a `url` or an `error`."""
-    guard = subprocess.Popen(
-        [sys.executable, "-m", "tests.servers", str(home), str(binaries)],
-        cwd=Path(__file__).parents[1],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the tests
-        text=True,
-    )
-    assert guard.stdout is not None
-    with guard.stdout:
-        line = guard.stdout.readline()
-    guard.returncode = 0  # it outlives us: nobody waits for it
-    return line or json.dumps({"error": "the guard of the server died"})
-
-
-# ── the guard ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def guard(home: Path, binaries: Path) -> None:
-    """Start the server, say where it is, and stop it once nobody holds `users` any more."""
-    server: Postgres | None = None
-    try:
-        server = start(home, binaries, [*INIT, *ICU], INIT, config=CONFIG)
-        say = {"url": _role(server)}
-    except (Unavailable, OSError, subprocess.SubprocessError) as e:
-        say = {"error": " ".join(str(e).split())}
-    print(json.dumps(say), flush=True)
-    with open(home / "users") as users:
-        fcntl.flock(users, fcntl.LOCK_EX)
-        if server is not None:
+@contextlib.contextmanager
+def begin(home: Path, binaries: str) -> Iterator[dict[str, str]]:
+    """In the guard's process."""
+    with _memory() or contextlib.nullcontext(home) as folder:
+        server = start(Path(folder), Path(binaries), [*INIT, *ICU], INIT, config=CONFIG)
+        try:
+            yield {"url": _role(server)}
+        finally:
             server.stop()
-        shutil.rmtree(home)
+
+
+def _memory() -> "tempfile.TemporaryDirectory[str] | None":
+    """A folder in memory, where there is room for one."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < ROOM:
+        return None
+    folder = tempfile.TemporaryDirectory(prefix="offpath-postgres-", dir=MEMORY)
+    Path(folder.name).chmod(0o711)  # the server may run as somebody else
+    return folder
 
 
 def _role(server: Postgres) -> str:
@@ -214,7 +298,3 @@ def _role(server: Postgres) -> str:
     with psycopg.connect(server.url, autocommit=True) as admin:
         admin.execute(f"create role offpath login createdb createrole password '{server.password}'".encode())
     return f"postgresql://offpath:{server.password}@{server.host}/postgres"
-
-
-if __name__ == "__main__":
-    guard(Path(sys.argv[1]), Path(sys.argv[2]))

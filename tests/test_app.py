@@ -39,20 +39,22 @@ def jobs(tmp_path: Path) -> Iterator[Offpath]:
 
 
 def test_import_is_light() -> None:
-    """`import offpath` needs nothing that is optional, no database driver, and little time."""
+    """`import offpath` needs nothing that is optional, no database driver, and little time: by CPU seconds."""
     script = """
         import sys, time
-        start = time.perf_counter()
+        start = time.process_time()
+        import asyncio, dataclasses, inspect, json, logging, typing
+        middle = time.process_time()
         import offpath
-        print(time.perf_counter() - start)
+        print((time.process_time() - middle) / (middle - start))
         heavy = {"pydantic", "starlette", "fastapi", "sqlalchemy", "sqlite3", "anyio", "typing_extensions"}
         print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
         print(sorted(name for name in sys.modules if name.startswith(("offpath.stores", "offpath.engine"))))
         print(len(offpath.__all__), sorted(set(offpath.__all__) - set(dir(offpath))))
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
-    seconds, heavy, rooms, names = done.stdout.splitlines()
-    assert float(seconds) < 1.0  # 0.1 s on an idle machine
+    times, heavy, rooms, names = done.stdout.splitlines()
+    assert float(times) < 10  # as long as what it needs of the standard library: 4 to 5, and 0.1 s, on an idle machine
     assert (heavy, rooms) == ("[]", "[]")
     assert int(names.split()[0]) <= 20
     assert names.endswith("[]")

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from offpath.codec import MAX_BYTES, Arguments, Value
@@ -229,7 +229,7 @@ def test_an_exception_of_a_users_validator_is_ours_with_its_cause() -> None:
 class Opaque: ...
 
 
-@pytest.mark.parametrize("kind", [Opaque, list[Opaque], type[int], SecretStr, "Nowhere"])
+@pytest.mark.parametrize("kind", [Opaque, list[Opaque], type[int], "Nowhere"])
 def test_a_type_that_cannot_travel_is_refused_at_registration(kind: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"task t: (parameter 'a'|.*)"):
         Arguments("t", {"a": (kind, True)})

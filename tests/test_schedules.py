@@ -19,7 +19,7 @@ HOURLY = Schedule.every(timedelta(hours=1))
 @pytest.fixture(params=["sqlite", "postgresql"])
 def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Offpath]:
     sqlite = request.param == "sqlite"
-    jobs = Offpath(f"sqlite:///{tmp_path}/a.db" if sqlite else request.getfixturevalue("postgres_url"))
+    jobs = Offpath(f"sqlite:///{tmp_path}/a.db" if sqlite else request.getfixturevalue("tables_url"))
 
     @jobs.task(name="render")
     async def render(what: str) -> str:

@@ -71,3 +71,40 @@ def test_a_database_is_empty_and_belongs_to_an_ordinary_role() -> None:
             names = "select nspname from pg_namespace where nspname !~ '^pg_' order by 1"
             assert connection.execute(names).fetchall() == [("information_schema",), ("public",)]
             assert connection.execute("select count(*) from pg_tables where schemaname = 'public'").fetchone() == (0,)
+
+
+def test_nothing_that_a_borrower_changed_in_the_tables_goes_unnoticed() -> None:
+    server = servers.postgres()
+    assert isinstance(server, servers.Server)
+    with server.database(servers.with_tables) as lent, psycopg.connect(lent) as connection:
+
+        def stamp() -> str:
+            row = connection.execute(servers.STAMP.encode()).fetchone()
+            assert row is not None
+            return str(row[0])
+
+        found = stamp()
+        for change in (
+            "alter table offpath_job add column more int",
+            "alter table offpath_job alter column state set default 3",
+            "alter table offpath_job set (fillfactor = 50)",
+            "alter table offpath_job disable trigger all",
+            "alter table offpath_job add constraint no check (false) not valid",
+            "grant select on offpath_job to public",
+            "create index on offpath_job (state)",
+            "create view more as select 1",
+            "create function more() returns int language sql as 'select 1'",
+            "create type more as enum ('a')",
+            "create schema more",
+            "create publication more",
+            "alter database {} connection limit 3".format(lent.rpartition("/")[2]),
+            "delete from offpath_migration",
+            "update offpath_home set id = gen_random_uuid()",
+        ):
+            connection.execute(change.encode())
+            assert stamp() != found, change
+            connection.rollback()
+            assert stamp() == found
+        connection.execute("truncate offpath_job restart identity")
+        connection.commit()
+        assert stamp() == found

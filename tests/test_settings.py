@@ -33,11 +33,13 @@ def test_code_beats_the_environment_which_beats_the_default() -> None:
 
 
 def test_every_setting_has_a_variable() -> None:
-    values = {"lease": "60", "renew": "20", "recycle_memory": str(1 << 30)}
+    values = {"lease": "60", "renew": "20", "recycle_memory": str(1 << 30), "secret_keys": "k" * 16}
     environment = {f"OFFPATH_{name.upper()}": values.get(name, "7") for name in NAMES}
     settings = settle("x", {}, environment)
-    assert settings.schema == "7"
-    for name in NAMES - {"url", "schema"}:
+    texts = {"schema", "transport", "broker", "topic", "group", "source"}
+    assert {getattr(settings, name) for name in texts} == {"7"}
+    assert (settings.secret_keys, settings.redact) == (("k" * 16,), ("7",))
+    for name in NAMES - {"url", "secret_keys", "redact", *texts}:
         assert getattr(settings, name) == float(values.get(name, "7")), name
 
 

@@ -24,6 +24,7 @@ ALLOWED = frozenset(
         "datetime",
         "enum",
         "hashlib",
+        "bisect",
         "itertools",
         "json",
         "math",

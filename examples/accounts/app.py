@@ -1,13 +1,14 @@
 """The application, put together. `api` is what uvicorn serves, `jobs` what a worker works for."""
 
 from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 
-from . import docs_ui, problems, schedules, watch
+from . import alerts, docs_ui, problems, schedules, watch
 from .operations import operations
 from .routes import exports, files, orders, organizations, reports, users
 from .tasks import jobs
 
-__all__ = ["api", "jobs", "schedules"]
+__all__ = ["alerts", "api", "jobs", "schedules"]
 
 api = FastAPI(
     title="Accounts",
@@ -32,3 +33,10 @@ api.include_router(reports.router)
 api.include_router(exports.router)
 api.include_router(files.router)
 api.include_router(operations.router)
+api.mount("/dashboard", operations.dashboard)  # dev-admin may come in, with that as the token
+
+
+@api.get("/dashboard", include_in_schema=False)
+async def dashboard() -> RedirectResponse:
+    """`redirect_slashes` would have done it, with the host that the request names."""
+    return RedirectResponse("dashboard/")

@@ -23,7 +23,9 @@ DEVELOPMENT = {
     "dev-alice": Identity(1, "acme", permissions=frozenset({"webhooks.default-secret"})),
     "dev-bob": Identity(2, "acme"),
     "dev-carol": Identity(3, "globex"),
-    "dev-admin": Identity(4, "staff", admin=True),
+    "dev-admin": Identity(
+        4, "staff", admin=True, permissions=frozenset({"offpath.read", "offpath.write", "offpath.arguments"})
+    ),
 }
 
 bearer = HTTPBearer(

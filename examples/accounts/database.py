@@ -1,50 +1,18 @@
-"""The one database of the application and of offpath, SQLite or PostgreSQL, and all in which the two differ here."""
+"""The one database of the application and of offpath: sessions of it, for what writes and for what reads."""
 
 from collections.abc import AsyncIterator
 
-import sqlalchemy
-from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase
 
-from offpath.errors import StoreUnavailable
-from offpath.integrations.sqlalchemy import immediate
+from ..databases import Id as Id
+from ..databases import insert_into, make_engine
+from ..databases import one_at_a_time as one_at_a_time
+from ..databases import passes as passes
+from .settings import settings
 
-from .settings import Settings, settings
-
-CONNECT_SECONDS = 10.0
-SETTING_UP = 0x6163636F756E7473  # the number of an advisory lock: "accounts" in ASCII
-
-TEMPORARY = {"08", "40", "53", "55", "57"}
-"""PostgreSQL's classes of errors that pass: connection lost, deadlock, out of room, locked, server going down."""
-
-Id = sqlalchemy.BigInteger().with_variant(sqlalchemy.Integer, "sqlite")
-"""64 bits on both: SQLite's own numbering needs a column that is called INTEGER."""
-
-
-def make_engine(at: Settings) -> AsyncEngine:
-    if at.on_sqlite:
-        # BEGIN IMMEDIATE, WAL, synchronous=FULL: a session that reads first and writes later is not refused halfway
-        # because a worker wrote in between.
-        return immediate(create_async_engine(f"sqlite+aiosqlite{at.database.removeprefix('sqlite')}"))
-
-    async def connect() -> object:
-        """With the URL as it was given, so that it means the same here as to offpath (sslmode, several hosts, …); and
-        what is in the way has the same name."""
-        import asyncpg
-
-        try:
-            return await asyncpg.connect(at.database, timeout=CONNECT_SECONDS)
-        except (OSError, asyncpg.PostgresError) as error:
-            raise StoreUnavailable(f"no connection to the database: {str(error) or type(error).__name__}") from error
-
-    return create_async_engine("postgresql+asyncpg://", async_creator=connect)
-
-
-engine = make_engine(settings())
+engine = make_engine(settings().database)
 Session = async_sessionmaker(engine, expire_on_commit=False)
 
 # For what only reads: no transaction and no lock, so it waits for no writer. Each statement sees what is committed when
@@ -67,20 +35,5 @@ async def get_session() -> AsyncIterator[AsyncSession]:
 
 
 def insert(table: type[DeclarativeBase]) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that goes on with `on_conflict_do_…`: the same words on both, but each dialect has its own."""
-    return sqlite.insert(table) if engine.dialect.name == "sqlite" else postgresql.insert(table)
-
-
-async def one_at_a_time(tx: AsyncConnection | AsyncSession) -> None:
-    """Until this transaction ends, no other process sets the database up. On SQLite whoever writes is alone anyway."""
-    if engine.dialect.name == "postgresql":
-        await tx.execute(select(func.pg_advisory_xact_lock(SETTING_UP)))
-
-
-def passes(error: Exception) -> bool:
-    """Is this the kind of refusal after which it is worth coming again? Nothing of the transaction was written then,
-    unless the connection was lost in the very moment of its commit."""
-    if isinstance(error, DBAPIError):
-        state = str(getattr(error.orig, "sqlstate", None) or "")
-        return isinstance(error, OperationalError) or error.connection_invalidated or state[:2] in TEMPORARY
-    return isinstance(error, PoolTimeout)
+    """An INSERT that goes on with `on_conflict_do_…`."""
+    return insert_into(engine, table)

@@ -1,10 +1,12 @@
-"""Operations over HTTP: offpath's routes, who may see what behind them, and the webhooks that tell of their end."""
+"""Operations over HTTP: offpath's routes, who may see what behind them, the webhooks that tell of their end,
+and the API and the dashboard for those who look after all of them."""
 
 from typing import Annotated
 
 from fastapi import Depends
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from offpath.admin import Admin
 from offpath.integrations.fastapi import Acceptor, Operations
 from offpath.webhooks import Webhooks
 
@@ -21,7 +23,14 @@ webhooks = Webhooks(
     allow_private=settings().allow_private_webhooks,
     default_secret=settings().webhook_secret,
 )
-operations = Operations(jobs, caller=current_user, webhooks=webhooks, base_url=settings().base_url, session=Session)
+operations = Operations(
+    jobs,
+    caller=current_user,
+    webhooks=webhooks,
+    admin=Admin(),  # for whoever has its permissions: of the development identities, dev-admin
+    base_url=settings().base_url,
+    session=Session,
+)
 
 Accept = Annotated[Acceptor, Depends(operations.acceptor)]
 

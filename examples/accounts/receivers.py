@@ -36,7 +36,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class Call:
-    """One HTTP call as it was received. `id` is its Idempotency-Key, `trace` its `traceparent`; `at` is
+    """One HTTP call as it was received. `id` is its Idempotency-Key (or Webhook-Id), `trace` its `traceparent`; `at` is
     time.monotonic()."""
 
     id: str
@@ -48,13 +48,21 @@ class Call:
 
 @dataclass
 class Received:
-    """Everything that arrived, in order, and what was turned away while `refusing_mail` or `refusing_calls`."""
+    """Everything that arrived, in order, and what was turned away while `refusing_mail` or `refusing_calls`.
+
+    refusal   what mail is turned away with
+    gone      paths whose calls are turned away, with 410
+    switches  what else a POST to a path does: a call to one of these is an order to us, and written down nowhere
+    """
 
     letters: list[Letter] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     refused: list[Letter | Call] = field(default_factory=list)
     refusing_mail: bool = False
     refusing_calls: bool = False
+    refusal: str = "451 4.3.0 try again later"
+    gone: set[str] = field(default_factory=set)
+    switches: dict[str, Callable[[], None]] = field(default_factory=dict)
     on_arrival: Callable[[Letter | Call], None] | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -75,8 +83,9 @@ class Received:
             self.on_arrival(arrival)
         self._changed.set()
 
-    async def until(self, condition: Callable[["Received"], bool], timeout: float = 60) -> None:
-        """Wait until the condition holds; it is looked at again after every arrival. TimeoutError otherwise."""
+    async def until(self, condition: Callable[["Received"], bool], timeout: float | None = 60) -> None:
+        """Wait until the condition holds; it is looked at again after every arrival. TimeoutError otherwise.
+        `timeout`: seconds; None waits for ever."""
         async with asyncio.timeout(timeout):
             while not condition(self):
                 self._changed.clear()
@@ -103,11 +112,11 @@ class MailServer:
         )
         refused = self.received.refusing_mail
         self.received.add(letter, refused=refused)
-        return "451 4.3.0 try again later" if refused else "250 2.0.0 accepted"
+        return self.received.refusal if refused else "250 2.0.0 accepted"
 
 
 async def http_receiver(received: Received, scope: Any, receive: Any, send: Any) -> None:
-    """An ASGI application that takes every POST and answers 204, or 503 while it refuses."""
+    """An ASGI application that takes every POST: 204, or 503 while it refuses, or 410 where somebody is gone."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -117,10 +126,16 @@ async def http_receiver(received: Received, scope: Any, receive: Any, send: Any)
         content = json.loads(body)
     except ValueError:
         content = body.decode("utf-8", "replace")
-    refused = received.refusing_calls
-    id, trace = headers.get("idempotency-key", ""), headers.get("traceparent", "")
-    received.add(Call(id, scope["path"], content, time.monotonic(), trace), refused=refused)
-    await send({"type": "http.response.start", "status": 503 if refused else 204, "headers": []})
+    path = scope["path"]
+    status = 410 if path in received.gone else 503 if received.refusing_calls else 204
+    if switch := received.switches.get(path):
+        switch()
+        status = 204
+    else:
+        id = headers.get("idempotency-key") or headers.get("webhook-id", "")
+        call = Call(id, path, content, time.monotonic(), headers.get("traceparent", ""))
+        received.add(call, refused=status != 204)
+    await send({"type": "http.response.start", "status": status, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
 

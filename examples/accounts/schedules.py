@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import httpx2
 from sqlalchemy import func, select
 
-from offpath import Context, Schedule, Snooze
+from offpath import Context, Schedule, Snooze, provided
 
-from . import decisions, mail, users
+from . import decisions, mail, outgoing, users
 from .database import Reading, Session, passes
 from .file_jobs import purge_files
 from .models import Order, SyncItem, User, now
@@ -57,6 +58,17 @@ async def sync_contacts() -> None:
     async with Reading() as session:
         ids = list(await session.scalars(select(User.id).order_by(User.id)))
     await sync_contact.enqueue_many([sync_contact.using(key=str(id)).call(user_id=id) for id in ids])
+
+
+@jobs.task(queue="low", timeout=60, keep_result=False)
+async def heartbeat(ctx: Context, http: httpx2.AsyncClient = provided()) -> None:
+    """A sign of life to downstream, where somebody is called when there is none."""
+    if url := settings().downstream_url:
+        await outgoing.post(http, url, {"event": "heartbeat"}, key=ctx.job)
+
+
+if seconds := settings().heartbeat:  # each after the one before, however long that one has to wait
+    jobs.schedule("heartbeat", Schedule.every(seconds, overlap="queue"), heartbeat.call())
 
 
 @jobs.task(queue="low", retry=PATIENT, timeout=60, keep_result=False)

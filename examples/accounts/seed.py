@@ -2,34 +2,16 @@
 and neither does a second process that does it at the same time.
 """
 
-import contextlib
-
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .database import CONNECT_SECONDS, Session, engine, one_at_a_time
+from .. import databases
+from .database import Session, engine, one_at_a_time
 from .models import Base, Device, Organization, Product, User
-from .settings import name_in, settings
+from .settings import settings
 
 
 async def create_database() -> None:
-    """The one that a PostgreSQL URL names, where the server has none of this name; SQLite makes its file by itself.
-
-    What goes wrong here is left to whoever connects next.
-    """
-    at = settings()
-    if at.on_sqlite:
-        return
-    import asyncpg
-
-    with contextlib.suppress(OSError, asyncpg.PostgresError):
-        try:
-            connection = await asyncpg.connect(at.database, timeout=CONNECT_SECONDS)
-        except asyncpg.InvalidCatalogNameError:
-            connection = await asyncpg.connect(at.database, database="postgres", timeout=CONNECT_SECONDS)
-            with contextlib.suppress(asyncpg.PostgresError):
-                name = name_in(at.database).replace('"', '""')
-                await connection.execute(f'create database "{name}"')
-        await connection.close()
+    await databases.create_database(settings().database)
 
 
 async def create_tables() -> None:

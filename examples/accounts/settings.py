@@ -7,6 +7,13 @@
     ACCOUNTS_SMTP_URL        the mail server                                  smtp://127.0.0.1:1025
     ACCOUNTS_PUSH_URL        the push gateway                                 http://127.0.0.1:1026/push
     ACCOUNTS_DOWNSTREAM_URL  told about updated users; unset: nobody is       (unset)
+    ACCOUNTS_BROKER          what carries our events to other services:       (unset)
+                             redis://…, amqp://…, kafka://…, sqs://…, or
+                             http://token@host/events; unset: nobody is told
+    ACCOUNTS_USER_UPDATES    "publish": PUT /users/{id} with `Prefer:         enqueue
+                             respond-async` leaves a message in the queue
+                             user-updates, for user_updates.py
+    ACCOUNTS_HEARTBEAT       seconds between two signs of life to DOWNSTREAM   (none)
     ACCOUNTS_ZONE            whose 08:00 is the daily report's                Europe/Berlin
     ACCOUNTS_DEV_IDENTITIES  "1": the development bearer tokens are valid     (off)
     ACCOUNTS_WEBHOOK_SECRET  `whsec_…`, signs what goes to a `webhookUrl`     one of its own for each tenant
@@ -18,18 +25,14 @@ Ports and paths come from here and from nowhere else.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
-WANTED = "write sqlite:///file.db, sqlite:////absolute/file.db or postgresql://user@host:port/name"
-
-
-class SettingsError(Exception):
-    """A setting is wrong; the message is one sentence for the person who started the program."""
+from ..databases import SettingsError as SettingsError
+from ..databases import check, name_in, on_sqlite
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,14 @@ class Settings:
     push_url: str
     downstream_url: str | None
     dev_identities: bool
+    broker: str | None = None
+    publish_updates: bool = False
     webhook_secret: str | None = None
     webhook_key: str = "not a secret: development only"
     allow_private_webhooks: bool = False
     zone: str = "Europe/Berlin"
+    heartbeat: int = 0
     max_upload: int = 64 << 20
-
-    @property
-    def on_sqlite(self) -> bool:
-        return self.database.startswith("sqlite:")
 
     @classmethod
     def read(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -63,17 +65,35 @@ class Settings:
             push_url=env.get("ACCOUNTS_PUSH_URL") or "http://127.0.0.1:1026/push",
             downstream_url=env.get("ACCOUNTS_DOWNSTREAM_URL") or None,
             dev_identities=env.get("ACCOUNTS_DEV_IDENTITIES") == "1",
+            broker=env.get("ACCOUNTS_BROKER") or None,
+            publish_updates=_publishes(env),
             webhook_secret=env.get("ACCOUNTS_WEBHOOK_SECRET") or None,
             webhook_key=env.get("ACCOUNTS_WEBHOOK_KEY") or cls.webhook_key,
             allow_private_webhooks=env.get("ACCOUNTS_ALLOW_PRIVATE_WEBHOOKS") == "1",
             zone=env.get("ACCOUNTS_ZONE") or cls.zone,
+            heartbeat=_seconds(env.get("ACCOUNTS_HEARTBEAT") or "0"),
             max_upload=_bytes(env.get("ACCOUNTS_MAX_UPLOAD") or str(cls.max_upload)),
         )
+
+
+def _publishes(env: Mapping[str, str]) -> bool:
+    said = env.get("ACCOUNTS_USER_UPDATES") or "enqueue"
+    if said not in ("enqueue", "publish"):
+        raise SettingsError(f"ACCOUNTS_USER_UPDATES must be enqueue or publish, not {said!r}")
+    if said == "publish" and (env.get("ACCOUNTS_BROKER") or "http").startswith("http"):
+        raise SettingsError("ACCOUNTS_USER_UPDATES=publish needs a broker with queues: set ACCOUNTS_BROKER to its URL")
+    return said == "publish"
 
 
 def _bytes(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1 << 40:
         raise SettingsError(f"ACCOUNTS_MAX_UPLOAD must be a number of bytes, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    if not text.isdecimal() or int(text) > 86_400:
+        raise SettingsError(f"ACCOUNTS_HEARTBEAT must be a number of seconds, at most a day (0: none), not {text!r}")
     return int(text)
 
 
@@ -83,29 +103,11 @@ def beside(database: str) -> Path:
     A server may be called by many names, so of a PostgreSQL URL only the database's own counts. Where several servers
     have one of this name, they share the folder; files there are named by job, which are different everywhere.
     """
-    kind, slashes, rest = database.partition("://")
-    if kind == "sqlite" and rest.startswith("/"):
-        if not rest[1:] or rest[1:] == ":memory:":
-            raise SettingsError(f"the accounts example keeps its data in a file: {WANTED}")
-        file = Path(rest[1:]).absolute()
+    if on_sqlite(check(database)):
+        file = Path(database.partition("://")[2][1:]).absolute()
         return file.with_name(file.name + ".files")
-    if kind in ("postgresql", "postgres") and slashes:
-        name = name_in(database)
-        if not name:
-            raise SettingsError(f"{hidden(database)} names no database: {WANTED}")
-        home = os.path.expanduser("~/.local/share/offpath-accounts")
-        return Path(home, quote(name, safe="") + ".files")
-    raise SettingsError(f"{hidden(database)} is no database we know: {WANTED}")
-
-
-def name_in(url: str) -> str:
-    """The database that a PostgreSQL URL names; "" when it leaves that open."""
-    return unquote(url.partition("://")[2].partition("/")[2].partition("?")[0])
-
-
-def hidden(url: str) -> str:
-    """A URL as it may be shown: without its password."""
-    return re.sub(r"(?<=://)([^/@:]*):.*(?=@)", r"\1:…", url)
+    home = os.path.expanduser("~/.local/share/offpath-accounts")
+    return Path(home, quote(name_in(database), safe="") + ".files")
 
 
 @cache

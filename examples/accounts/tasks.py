@@ -35,6 +35,8 @@ jobs = Offpath(
         Queue("normal", priority=5, max_attempts=3, weight=3),
         Queue("low", priority=10, max_attempts=1, weight=1),
     ],
+    broker=settings().broker or "",
+    source="/accounts",
 )
 
 # For calls to others: they may be away for an hour, and nothing must be lost meanwhile.

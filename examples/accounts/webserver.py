@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import anyio
+import httpx2
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -97,7 +98,8 @@ class Server(uvicorn.Server):
 
 def listen(port: int) -> tuple[socket.socket, str]:
     """A listening socket and its URL; port 0 means any free one. OSError when the port is taken."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # That it is TCP is said, or asyncio does not turn Nagle's algorithm off, and answers are 40 ms late.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((HOST, port))
@@ -138,3 +140,13 @@ async def serving(
             yield server
         finally:
             server.should_exit = True
+
+
+async def answers(url: str) -> None:
+    """Return when a server really answers a GET of this."""
+    async with httpx2.AsyncClient(trust_env=False, timeout=10) as http:
+        while True:
+            with contextlib.suppress(httpx2.TransportError):
+                (await http.get(url)).raise_for_status()
+                return
+            await anyio.sleep(0.02)

@@ -12,6 +12,10 @@
     ├── StoreError              the database said no
     │   ├── StoreUnavailable    cannot be opened, full, locked for too long: try again later
     │   └── SchemaError         schema too old or too new: run `offpath migrate`, or upgrade offpath
+    ├── Unreadable              a message is no CloudEvent, or none that can be taken; says what is wrong with it
+    ├── BrokerError             the broker said no
+    │   ├── BrokerUnavailable   cannot be reached or does not answer: the same may work later
+    │   └── BrokerRefused       it will not take this message, or has no such topic or queue: say something else
     ├── LeaseLost               another worker has the job by now: stop, nothing of this attempt is taken any more
     ├── JobFailed               raised by `Job.result()`: the job ended `failed` or `canceled`
     ├── ProcessFailure          what a hook is told of an attempt that failed in a process (executor="process")
@@ -87,6 +91,30 @@ class StoreUnavailable(StoreError):
 
 class SchemaError(StoreError):
     """The tables are too old or too new for this version of offpath."""
+
+
+class Unreadable(OffpathError):
+    """A message is no CloudEvent, of a version or a format that is not known here, or damaged. It stays so."""
+
+
+class BrokerError(OffpathError):
+    """The broker refused."""
+
+
+class BrokerUnavailable(BrokerError):
+    """The broker cannot be reached, turned the credentials down or does not answer; the same call may work later: not
+    before `retry_after` seconds when it said so.
+
+    `alive`: it was spoken to, so that its connection may stay. `confirmed`: of what was to be published, the places of
+    those it has all the same."""
+
+    retry_after: float | None = None
+    alive: bool = False
+    confirmed: tuple[int, ...] = ()
+
+
+class BrokerRefused(BrokerError):
+    """The broker will not take this message, whatever one does, or has no such topic, queue or stream."""
 
 
 class LeaseLost(OffpathError):

@@ -7,16 +7,16 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
+
+from tests.nursery import OFFPATH, Child, nursery
 
 from .ledger import Ledger
 
@@ -32,6 +32,18 @@ def until(what: Callable[[], T], seconds: float, why: str) -> T:
             return value
         time.sleep(0.01)
     raise AssertionError(f"not within {seconds:g} s: {why}")
+
+
+def begin(words: Sequence[str], environment: Mapping[str, str], log: Path) -> Child:
+    """A process of its own: `python -m` these words."""
+    return nursery(*OFFPATH).start(["-m", *words], ROOT, environment, log, log)
+
+
+def said(words: Sequence[str], environment: Mapping[str, str]) -> str:
+    """What `python -m` these words prints."""
+    done = nursery(*OFFPATH).run(["-m", *words], ROOT, environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class Fleet:
@@ -50,7 +62,7 @@ class Fleet:
             "ACCEPTANCE_LEDGER": str(self.ledger.path),
             "PYTHONPATH": str(ROOT),
         }
-        self.workers: dict[int, subprocess.Popen[bytes]] = {}
+        self.workers: dict[int, Child] = {}
         self.logs: list[Path] = []
 
     def __enter__(self) -> Fleet:
@@ -61,22 +73,21 @@ class Fleet:
             process.kill()
             process.wait()
 
-    def start(self, *more: str) -> subprocess.Popen[bytes]:
+    def start(self, *more: str) -> Child:
+        """One more worker; `more` of its options."""
         log = self.folder / f"worker-{len(self.logs)}.log"
         self.logs.append(log)
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "offpath", "--app", f"{self.app}:jobs", "worker", "--concurrency",
-                 str(self.concurrency), *more],
-                env=self.env, cwd=ROOT, stdout=output, stderr=output,
-            )  # fmt: skip
+        words = ["offpath", "--app", f"{self.app}:jobs", "worker", *self.options(), *more]
+        process = begin(words, self.env, log)
         self.workers[process.pid] = process
         return process
 
+    def options(self) -> Sequence[str]:
+        return ["--concurrency", str(self.concurrency)]
+
     def enqueue(self, *args: str) -> list[str]:
         """What `python -m` the application enqueues, from a process of its own; the ids."""
-        output = subprocess.check_output([sys.executable, "-m", self.app, *args], env=self.env, cwd=ROOT, timeout=200)
-        ids: list[str] = json.loads(output)
+        ids: list[str] = json.loads(said([self.app, *args], self.env))
         return ids
 
     def _sql(self, statement: str) -> list[dict[str, Any]]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .fleet import ROOT, Fleet, until
+from .fleet import Fleet, until
 
 JOBS, KILLS = 24, 2
 
@@ -18,30 +15,18 @@ JOBS, KILLS = 24, 2
 class Workers(Fleet):
     """Of `tests.acceptance.batches`."""
 
+    app = "tests.acceptance.batches"
+
     @property
     def gate(self) -> Path:
         """What runs ends once it is there."""
         return self.folder / "gate"
 
-    def start(self, *more: str) -> subprocess.Popen[bytes]:
-        log = self.folder / f"worker-{len(self.logs)}.log"
-        self.logs.append(log)
-        words = ["-m", "offpath", "--app", "tests.acceptance.batches:jobs", "worker", "--concurrency", "10", *more]
-        with log.open("wb") as output:
-            process = subprocess.Popen([sys.executable, *words], env=self.env, cwd=ROOT, stdout=output, stderr=output)
-        self.workers[process.pid] = process
-        return process
-
-    def enqueue(self, *args: str) -> list[str]:
-        words = [sys.executable, "-m", "tests.acceptance.batches", *args]
-        ids: list[str] = json.loads(subprocess.check_output(words, env=self.env, cwd=ROOT, timeout=60))
-        return ids
-
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def workers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workers]:
     sqlite = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("postgres_url")
+    url = f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("tables_url")
     with Workers(tmp_path, url) as one:
         one.env["ACCEPTANCE_GATE"] = str(one.gate)
         yield one

@@ -23,7 +23,7 @@ class Flows(Fleet):
 @pytest.fixture(params=["sqlite", "postgresql"])
 def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flows]:
     sqlite = request.param == "sqlite"
-    with Flows(tmp_path, f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("postgres_url")) as one:
+    with Flows(tmp_path, f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("tables_url")) as one:
         yield one
 
 

@@ -20,7 +20,7 @@ BOUND = 3 * LEASE  # a dead worker's jobs are taken up again within lease + look
 @pytest.fixture(params=["sqlite", "postgresql"])
 def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     sqlite = request.param == "sqlite"
-    with Fleet(tmp_path, f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("postgres_url")) as one:
+    with Fleet(tmp_path, f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("tables_url")) as one:
         yield one
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from .fleet import ROOT, Fleet, until
+from .fleet import Fleet, said, until
 
 # What the application declares; it cannot be imported here, since it opens a database.
 PER_KEY, ALL = 2, 5
@@ -22,23 +20,17 @@ LEASE = 5.0  # the shortest that a busy machine keeps
 class Limited(Fleet):
     """Workers of `tests.acceptance.limits`."""
 
-    def start(self, *more: str) -> subprocess.Popen[bytes]:
-        log = self.folder / f"worker-{len(self.logs)}.log"
-        self.logs.append(log)
-        env = {**self.env, "OFFPATH_LEASE": str(LEASE)}
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "offpath", "--app", "tests.acceptance.limits:jobs", "worker", *more],
-                env=env, cwd=ROOT, stdout=output, stderr=output,
-            )  # fmt: skip
-        self.workers[process.pid] = process
-        return process
+    app = "tests.acceptance.limits"
+
+    def __init__(self, folder: Path, url: str) -> None:
+        super().__init__(folder, url)
+        self.env["OFFPATH_LEASE"] = str(LEASE)
+
+    def options(self) -> Sequence[str]:
+        return ()
 
     def prepare(self, count: int) -> None:
-        subprocess.run(
-            [sys.executable, "-m", "tests.acceptance.limits", str(count)],
-            env=self.env, cwd=ROOT, timeout=60, check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        said([self.app, str(count)], self.env)
 
     def lanes(self) -> dict[str, str]:
         return {row["id"]: row["lane"] for row in self._sql("select cast(id as text) as id, lane from offpath_history")}
@@ -55,7 +47,7 @@ class Limited(Fleet):
 @pytest.fixture(params=["sqlite", "postgresql"])
 def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Limited]:
     sqlite = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("postgres_url")
+    url = f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("tables_url")
     with Limited(tmp_path, url) as one:
         yield one
 

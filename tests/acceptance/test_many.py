@@ -24,7 +24,7 @@ FOR_GOOD = Policy(max_attempts=1)
 @pytest.fixture(params=["sqlite", "postgresql"])
 def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Offpath]:
     sqlite = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("postgres_url")
+    url = f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("tables_url")
     made = Offpath(url, queues=[Queue("many")])
     made.migrate()
     yield made

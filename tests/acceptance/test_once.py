@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +16,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from .fleet import ROOT
+from tests.nursery import Child
+
+from .fleet import ROOT, begin, said
 from .ledger import Ledger
 
 JOBS, WORKERS = 300, 3
@@ -32,7 +32,7 @@ class Place:
         self.folder, self.url = folder, url
         self.env = {**os.environ, "ONCE_DATABASE": url, "ONCE_FOLDER": str(folder), "PYTHONPATH": str(ROOT)}
         self.ledger = Ledger(folder / "ledger.jsonl")
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self.workers: list[Child] = []
         self.deaths = 0
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
@@ -45,16 +45,12 @@ class Place:
             return cursor.fetchall() if cursor.description else []
 
     def enqueue(self, count: int) -> list[str]:
-        words = [sys.executable, "-m", "tests.acceptance.once", str(count)]
-        ids: list[str] = json.loads(subprocess.check_output(words, env=self.env, cwd=ROOT, timeout=200))
+        ids: list[str] = json.loads(said(["tests.acceptance.once", str(count)], self.env))
         return ids
 
     def start(self) -> None:
-        words = ["-m", "offpath", "--app", "tests.acceptance.once:jobs", "worker", "--concurrency", "4"]
-        with (self.folder / "workers.log").open("ab") as log:
-            self.workers.append(
-                subprocess.Popen([sys.executable, *words], env=self.env, cwd=ROOT, stdout=log, stderr=log)
-            )
+        words = ["offpath", "--app", "tests.acceptance.once:jobs", "worker", "--concurrency", "4"]
+        self.workers.append(begin(words, self.env, self.folder / "workers.log"))
 
     def until_ended(self, count: int, seconds: float) -> None:
         """What a supervisor does, until so many jobs have ended."""
@@ -83,7 +79,7 @@ class Place:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     sqlite = request.param == "sqlite"
-    made = Place(tmp_path, f"sqlite:///{tmp_path / 'jobs.db'}" if sqlite else request.getfixturevalue("postgres_url"))
+    made = Place(tmp_path, f"sqlite:///{tmp_path / 'jobs.db'}" if sqlite else request.getfixturevalue("tables_url"))
     yield made
     made.close()
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .fleet import ROOT, Fleet
+from .fleet import Fleet
 
 WORKERS = 2
 
@@ -21,33 +19,12 @@ WORKERS = 2
 class Place(Fleet):
     """Workers that kill themselves, and are replaced."""
 
+    app = "tests.acceptance.steps"
+
     def __init__(self, folder: Path, url: str) -> None:
         super().__init__(folder, url, concurrency=1)  # nobody's neighbour: three deaths would be a quarantine
         self.env |= {"STEPS_DATABASE": url, "STEPS_FOLDER": str(folder)}
         self.deaths = 0
-
-    def begin(self, count: int) -> list[str]:
-        words = [sys.executable, "-m", "tests.acceptance.steps", str(count)]
-        ids: list[str] = json.loads(subprocess.check_output(words, env=self.env, cwd=ROOT))
-        return ids
-
-    def start(self, *more: str) -> subprocess.Popen[bytes]:
-        words = [
-            sys.executable,
-            "-m",
-            "offpath",
-            "--app",
-            "tests.acceptance.steps:jobs",
-            "worker",
-            "--concurrency",
-            "1",
-        ]
-        log = self.folder / "workers.log"
-        self.logs = [log]
-        with log.open("ab") as output:
-            process = subprocess.Popen([*words, *more], env=self.env, cwd=ROOT, stdout=output, stderr=output)
-        self.workers[process.pid] = process
-        return process
 
     def until_ended(self, count: int) -> None:
         """What a supervisor does; pytest's own time is the bound."""
@@ -64,7 +41,7 @@ class Place(Fleet):
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     sqlite = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("postgres_url")
+    url = f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("tables_url")
     with Place(tmp_path, url) as one:
         yield one
 
@@ -72,7 +49,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("count", [8, pytest.param(240, marks=pytest.mark.soak)])
 def test_i21_a_remembered_step_is_never_done_again(place: Place, count: int) -> None:
-    ids = place.begin(count)
+    ids = place.enqueue(str(count))
     place.until_ended(count)
 
     history = place.history()

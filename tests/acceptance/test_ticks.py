@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .fleet import ROOT, Fleet, until
+from .fleet import Fleet, said, until
 
 STEP = 250_000  # µs, as in ticks.py
 TICKS = """
@@ -29,8 +27,7 @@ class Clocks(Fleet):
     app = "tests.acceptance.ticks"
 
     def begin(self) -> None:
-        words = [sys.executable, "-m", "tests.acceptance.ticks"]
-        subprocess.run(words, env=self.env, cwd=ROOT, check=True, timeout=200)
+        said([self.app], self.env)
 
     def row(self) -> dict[str, Any]:
         rows = self._sql("select next_at, anchor, last_tick from offpath_schedule where name = 'each'")
@@ -43,7 +40,7 @@ class Clocks(Fleet):
 @pytest.fixture(params=["sqlite", "postgresql"])
 def clocks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Clocks]:
     sqlite = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("postgres_url")
+    url = f"sqlite:///{tmp_path}/jobs.db" if sqlite else request.getfixturevalue("tables_url")
     fleet = Clocks(tmp_path, url)
     with fleet:
         yield fleet

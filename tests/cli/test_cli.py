@@ -1,11 +1,13 @@
 """The command `offpath`, as its own process: exit codes, what it prints, and where it looks."""
 
+import contextlib
 import json
 import os
 import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from offpath import __version__
 from offpath.cli import main
 from offpath.cli.reload import snapshot
 from offpath.stores.statements import migrations
+from tests.nursery import OFFPATH, Ended, nursery, offpath
 
 MIGRATIONS = [name for name, _ in migrations("offpath.stores.sqlite")]
 
@@ -41,15 +44,11 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OFFPATH_")} | more
-    return subprocess.run(
-        [sys.executable, "-m", "offpath", *args],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=200,
-    )  # fmt: skip
+def run(folder: Path, *args: str, **more: str) -> Ended:
+    return offpath(args, folder, **more)
 
 
-def one_sentence(done: subprocess.CompletedProcess[str], code: int, said: str) -> None:
+def one_sentence(done: Ended, code: int, said: str) -> None:
     """The error is one line on stderr, never a traceback, and the exit code is as documented."""
     assert done.returncode == code, done
     assert re.fullmatch(rf"offpath: [^\n]*{said}[^\n]*\n", done.stderr), done.stderr
@@ -58,7 +57,8 @@ def one_sentence(done: subprocess.CompletedProcess[str], code: int, said: str) -
 
 def enqueue(folder: Path, code: str) -> list[str]:
     script = f"import shop\nfor job in [{code}]: print(job.id)"
-    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True)
+    done = nursery(*OFFPATH).run(["-c", script], folder, os.environ)
+    assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
 
@@ -196,13 +196,51 @@ def test_a_worker_runs_until_empty(shop: Path) -> None:
     assert "\x1b" not in done.stderr
 
 
+LOGGED = """
+import logging, sys
+{setup}
+@jobs.task
+def hello() -> None:
+    logging.getLogger("shop").warning("hello")
+"""
+FORMAT = "logging.basicConfig(format='mine %(levelname)s %(message)s', level='WARNING', stream=sys.{stream})"
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_an_app_that_logs_its_own_way_keeps_it_and_nothing_is_said_twice(shop: Path, stream: str) -> None:
+    (shop / "shop.py").write_text(SHOP + LOGGED.format(setup=FORMAT.format(stream=stream)))
+    enqueue(shop, "shop.hello.enqueue_sync()")
+    done = run(shop, "--app", "shop:jobs", "worker", "--until-empty")
+    assert done.returncode == 0, done.stderr
+    lines = (done.stdout + done.stderr).splitlines()
+    assert [line for line in lines if "hello" in line] == ["mine WARNING hello"]
+    assert all(line.startswith("mine WARNING") for line in lines), lines
+    assert done.stdout + done.stderr == getattr(done, stream)
+
+
+@pytest.mark.parametrize("how", ["--log-format=json", "OFFPATH_LOG_FORMAT"])
+def test_a_format_that_is_asked_for_is_that_of_every_line(shop: Path, how: str) -> None:
+    (shop / "shop.py").write_text(SHOP + LOGGED.format(setup=FORMAT.format(stream="stdout")))
+    enqueue(shop, "shop.hello.enqueue_sync()")
+    flags, variables = ([how], {}) if how.startswith("-") else ([], {how: "json"})
+    done = run(shop, "--app", "shop:jobs", "worker", "--until-empty", *flags, **variables)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    said = [json.loads(line) for line in done.stderr.splitlines()]
+    [hello] = [line for line in said if line["message"] == "hello"]
+    assert hello["task"] == "hello"
+
+
+def test_a_format_that_there_is_not_is_one_sentence(shop: Path) -> None:
+    one_sentence(run(shop, "worker", OFFPATH_APP="shop:jobs", OFFPATH_LOG_FORMAT="xml"), 2, "json or text, not 'xml'")
+
+
 def test_a_worker_that_was_given_no_name_of_a_queue_does_not_serve_all(shop: Path) -> None:
     one_sentence(run(shop, "worker", OFFPATH_APP="shop:jobs", OFFPATH_QUEUES=""), 2, "names no queue")
 
 
 def test_a_worker_that_makes_a_new_database_says_so(shop: Path) -> None:
-    command = [sys.executable, "-m", "offpath", "--app", "shop:jobs", "--database", "sqlite:///typo.db", "worker"]
-    with subprocess.Popen(command, cwd=shop, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with started(shop, "--app", "shop:jobs", "--database", "sqlite:///typo.db", "worker") as process:
         line = until(process, "store.created")
         assert "WARNING" in line
         assert "typo.db" in line
@@ -215,7 +253,7 @@ def test_a_worker_that_makes_a_new_database_says_so(shop: Path) -> None:
 
 def test_what_no_worker_knows_is_said_before_the_end(shop: Path) -> None:
     enqueue(shop, "shop.send.enqueue_sync('a')")
-    (shop / "shop.py").write_text(SHOP.replace("def send", "def sent"))
+    (shop / "shop.py").write_text(SHOP.replace("def send", "def deliver"))
     done = run(shop, "--app", "shop:jobs", "worker", "--until-empty")
     assert done.returncode == 0, done.stderr
     assert re.search("WARNING .*worker.unknown task=send version=1 jobs=1", done.stderr), done.stderr
@@ -270,10 +308,10 @@ def test_list_filters_and_pages(shop: Path) -> None:
     assert [row["id"] for row in listed(shop, "--limit", "2")] == newest_first[:2]
     assert [row["id"] for row in listed(shop, "--limit", "2", "--after", newest_first[1])] == newest_first[2:]
     text = run(shop, "--database", "sqlite:///shop.db", "jobs", "list").stdout
-    assert text.splitlines()[0].split() == ["id", "task", "state", "queue", "attempt", "run_at"]
+    assert text.splitlines()[0].split() == ["id", "task", "state", "queue", "attempt", "at", "error"]
     assert len(text.splitlines()) == 4
     nothing = run(shop, "--app", "shop:jobs", "jobs", "list", "--task", "none")
-    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "no jobs\n")
+    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "", "offpath: no jobs\n")
 
 
 def test_show_retry_and_cancel(shop: Path) -> None:
@@ -286,12 +324,15 @@ def test_show_retry_and_cancel(shop: Path) -> None:
     assert shown["error"]["kind"] == "raised"
     text = run(shop, *app, "show", id).stdout
     assert "state" in text
+    [said] = [line for line in text.splitlines() if line.startswith("error ")]
+    assert said.endswith(r" ValueError: no \x1b[31m")
+    assert '\n  File "' in text  # the traceback, as one reads it
     assert "\x1b" not in text
     new = json.loads(run(shop, *app, "retry", id, "--json").stdout)
     assert (new["retry_of"], new["state"]) == (id, "ready")
     canceled = json.loads(run(shop, *app, "cancel", new["id"], "--reason", "enough", "--json").stdout)
     assert (canceled["state"], canceled["error"]["detail"]) == ("canceled", "enough")
-    assert run(shop, *app, "cancel", id).stdout == f"{id} is failed\n"
+    one_sentence(run(shop, *app, "cancel", id), 1, f"job {id} has failed already: there is nothing to stop")
     assert "runs bad again" in run(shop, *app, "retry", id).stdout
     for verb in ("show", "retry", "cancel"):
         one_sentence(run(shop, *app, verb, "01890a5d-ac96-774b-bcce-b302099a8057"), 1, "no job")
@@ -351,17 +392,27 @@ def test_what_reload_watches(tmp_path: Path) -> None:
 
 
 def test_reload_starts_again_when_the_source_changes(shop: Path) -> None:
-    command = [sys.executable, "-m", "offpath", "--app", "shop:jobs", "worker", "--reload"]
-    with subprocess.Popen(command, cwd=shop, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with started(shop, "--app", "shop:jobs", "worker", "--reload") as process:
         assert process.stderr is not None
         until(process, "worker.started")
         (shop / "shop.py").write_text(SHOP + "\n\n@jobs.task\ndef more() -> None: ...\n")
         until(process, "shop.py changed, starting the worker again")
-        assert "tasks=3" in until(process, "worker.started")
+        assert "tasks=4" in until(process, "worker.started")
         process.terminate()
         rest = process.stderr.read()
         assert process.wait(timeout=100) == 0, rest
         assert "worker.stopped" in rest
+
+
+@contextlib.contextmanager
+def started(folder: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """`offpath` that goes on until it is told to stop; killed when the test has failed."""
+    command = [sys.executable, "-m", "offpath", *args]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def until(process: subprocess.Popen[str], said: str) -> str:

@@ -1,14 +1,15 @@
 """`offpath doctor`, on real databases in real trouble (issue 4: a long transaction of somebody else's is named)."""
 
+import contextlib
 import json
 import os
 import re
 import sqlite3
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,9 +21,11 @@ from offpath.core.job import State
 from offpath.core.options import DAY, SECOND
 from offpath.core.outcome import Errored, error
 from offpath.ports import Statement, Store, Verb
+from offpath.stores.postgres.doctor import masked, switched_on
 from offpath.stores.postgres.store import PostgresStore
 from offpath.stores.sqlite import SqliteStore, connection
 from tests.conftest import missing
+from tests.nursery import Ended, offpath
 from tests.stores.kit import Hand, erase, lose, new_job, now, perform, put
 from tests.stores.test_postgres_pooler import pooled_url
 
@@ -71,7 +74,7 @@ def home(request: pytest.FixtureRequest, path: Path) -> Iterator[tuple[str, Stor
     if request.param == "sqlite":
         url, store = f"sqlite:///{path}", SqliteStore(str(path), announce=lambda hints: None)
     else:
-        url = request.getfixturevalue("postgres_url")
+        url = request.getfixturevalue("tables_url")
         store = PostgresStore(url, announce=lambda hints: None)
     store.open()
     yield url, store
@@ -89,11 +92,9 @@ def store(home: tuple[str, Store]) -> Store:
 
 
 @pytest.fixture
-def tables(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> Doctor:
+def tables(tables_url: str, capsys: pytest.CaptureFixture[str]) -> Doctor:
     """Of a PostgreSQL database with our tables."""
-    assert main(["--database", postgres_url, "migrate"]) == 0
-    capsys.readouterr()
-    return Doctor(postgres_url, capsys)
+    return Doctor(tables_url, capsys)
 
 
 # -- what every database can tell --------------------------------------------------------------------------------------
@@ -140,6 +141,46 @@ def one_of(found: Found, name: str, state: str) -> dict[str, Any]:
     return check
 
 
+def test_a_lease_that_is_about_to_lapse_is_said_before_it_does(
+    doctor: Doctor, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OFFPATH_LEASE", "1800")
+    hand, other = Hand(store, 1800.0), Hand(store, 1800.0)
+    one(doctor(), "leases", "ok")
+    hand.lease.renew(hand.id, 500.0)
+    one(doctor(), "leases", "warning", "is about to lapse, the next in", "gets CPU time")
+    assert doctor.code == 0, "nothing has happened yet"
+    hand.close()
+    other.close()
+
+
+def test_an_index_that_is_missing_is_named(doctor: Doctor, store: Store) -> None:
+    one(doctor(), "indexes", "ok")
+
+    def drop() -> Verb[None]:
+        yield Statement("drop index offpath_job_due", {}, lambda rows: None)
+
+    perform(store, drop())
+    one(doctor(), "indexes", "problem", "there is no index offpath_job_due", "create index")
+    assert doctor.code == 1
+
+    def drop_more() -> Verb[None]:
+        for name in ("offpath_job_key", "offpath_history_failed", "offpath_job_attempt_ended"):
+            yield Statement(f"drop index {name}", {}, lambda rows: None)
+
+    perform(store, drop_more())
+    remedy = one(doctor(), "indexes", "problem", "offpath_job_attempt_ended")["remedy"]
+    assert remedy.count("create ") == 4
+    if doctor.url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(doctor.url.removeprefix("sqlite:///"))) as operator:
+            operator.executescript(remedy)
+    else:
+        with psycopg.connect(doctor.url, autocommit=True) as operator:
+            for statement in remedy.split("; "):  # as psql does it; beside whoever writes
+                operator.execute(statement.encode())
+    one(doctor(), "indexes", "ok")
+
+
 @pytest.mark.parametrize(
     ("seconds", "state", "worst"),
     [
@@ -168,6 +209,8 @@ def test_jobs_that_no_worker_knows(doctor: Doctor, store: Store) -> None:
     assert (fax["state"], push["state"]) == ("warning", "problem")
     assert "1 job of fax@1, which no worker knows" in fax["detail"]
     assert "2 jobs of push@1" in push["detail"]
+    assert fax["remedy"].endswith("`offpath jobs cancel --task fax`")
+    assert "--task push`, `offpath jobs cancel ID`" in push["remedy"], "there are good ones of that task, too"
 
 
 def test_running_jobs_of_nobody(doctor: Doctor, store: Store) -> None:
@@ -199,12 +242,8 @@ def test_dead_letters_of_the_last_day(doctor: Doctor, store: Store) -> None:
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
-def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OFFPATH_")}
-    return subprocess.run(
-        [sys.executable, "-m", "offpath", *args, "doctor"],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=200,
-    )  # fmt: skip
+def run(folder: Path, *args: str) -> Ended:
+    return offpath(args, folder)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +259,7 @@ def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
 def test_what_cannot_be_asked_is_one_sentence_and_exit_2(tmp_path: Path, args: list[str], said: str) -> None:
     (tmp_path / "text.db").write_text("this is not a database, it is a text file\n" * 100)
     newer(tmp_path / "new.db")
-    done = run(tmp_path, *args)
+    done = run(tmp_path, *args, "doctor")
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(rf"offpath: [^\n]*{said}[^\n]*\n", done.stderr), done.stderr
     assert not (tmp_path / "typo.db").exists()
@@ -257,7 +296,7 @@ def test_the_applications_own_database_for_people(tmp_path: Path) -> None:
     store = SqliteStore(str(tmp_path / "shop.db"), announce=lambda hints: None)
     put(store, new_job(queue="a\x1b[31mb", run_at=now() - 90 * SECOND))
     store.close()
-    done = run(tmp_path, "--app", "shop:jobs")
+    done = run(tmp_path, "--app", "shop:jobs", "doctor")
     assert done.returncode == 1, done
     lines = done.stdout.splitlines()
     at = lines[0].index("SQLite")
@@ -291,6 +330,13 @@ def test_sqlite_a_file_that_others_may_read(path: Path, sqlite_doctor: Doctor) -
     one(sqlite_doctor(), "file mode", "warning", "0640", f"chmod 0600 {path}*")
 
 
+def test_sqlite_a_journal_that_makes_readers_wait(path: Path, sqlite_doctor: Doctor) -> None:
+    one(sqlite_doctor(), "journal", "ok")
+    with contextlib.closing(sqlite3.connect(path)) as owner:
+        owner.execute("pragma journal_mode=delete")
+    one(sqlite_doctor(), "journal", "warning", "journal mode delete", "start a worker")
+
+
 def test_sqlite_a_log_that_never_begins_anew(path: Path, sqlite_doctor: Doctor) -> None:
     reader = sqlite3.connect(path)
     reader.execute("select count(*) from offpath_job").fetchall()
@@ -312,8 +358,8 @@ def test_sqlite_a_transaction_that_keeps_all_others_from_writing(path: Path, sql
 # -- what only PostgreSQL can tell -------------------------------------------------------------------------------------
 
 
-def test_a_long_transaction_of_somebody_elses_is_named(postgres_url: str, tables: Doctor) -> None:
-    with psycopg.connect(postgres_url, application_name="billing") as other:
+def test_a_long_transaction_of_somebody_elses_is_named(tables_url: str, tables: Doctor) -> None:
+    with psycopg.connect(tables_url, application_name="billing") as other:
         one(tables(), "long transactions", "ok", "60 s")
         other.execute("update offpath_job set\n    queue = queue  where 'secret' = repeat('x', 200) || repeat('y', 20)")
         one(tables(), "long transactions", "ok", "60 s")
@@ -323,11 +369,10 @@ def test_a_long_transaction_of_somebody_elses_is_named(postgres_url: str, tables
         assert re.search(r" open since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, \d+ s, and holds ", check["detail"])
         assert "RowExclusiveLock on offpath_job: " in check["detail"]
         query = check["detail"].partition("offpath_job: ")[2]
-        assert query.startswith("update offpath_job set queue = queue where 'secret'")
-        assert len(query) == 80
+        assert query == "update offpath_job set queue = queue where … = repeat(…, …) || repeat(…, …)"
         assert f"select pg_terminate_backend({pid})" in check["remedy"]
         [remedy] = re.findall(r"select .*", check["remedy"])
-        with psycopg.connect(postgres_url, autocommit=True) as operator:
+        with psycopg.connect(tables_url, autocommit=True) as operator:
             operator.execute(remedy.encode())
             while operator.execute("select 1 from pg_stat_activity where pid = %s", [pid]).fetchone():
                 pass  # it goes by itself
@@ -336,22 +381,79 @@ def test_a_long_transaction_of_somebody_elses_is_named(postgres_url: str, tables
     one(tables("--long", "0"), "long transactions", "ok")
 
 
-def test_an_old_snapshot_is_named_wherever_it_has_read(postgres_url: str, tables: Doctor) -> None:
+def test_an_old_snapshot_is_named_wherever_it_has_read(tables_url: str, tables: Doctor) -> None:
     """It keeps vacuum from our tables without having touched them."""
-    with psycopg.connect(postgres_url, application_name="report") as other:
+    with psycopg.connect(tables_url, application_name="report") as other:
         other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         other.execute("select 1")
         check = one(tables("--long", "0"), "long transactions", "problem", 'application "report"')
-        assert "and holds a snapshot that holds up vacuum: select 1" in check["detail"]
+        assert check["detail"].endswith("and holds a snapshot that holds up vacuum: select …")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("select 'canary', 4242, 'it''s canary'", "select …, …, …"),
+        ("select E'it\\'s canary'", "select …"),
+        ("select $$canary$$, $a$can'ary$a$, $1", "select …, …, $1"),
+        ("insert into t1 (\"it's\", b2) values (1.5e3, 'canary", 'insert into t1 ("it\'s", b2) values (…, …'),
+        ("select a -- canary\n, b /* canary */ from c", "select a , b from c"),
+        ("select " + ", ".join("abc" * 4 for _ in range(20)), "select " + "abcabcabcabc, " * 5 + "ab…"),
+        ("", ""),
+    ],
+)
+def test_the_values_in_somebody_elses_statement_are_not_shown(query: str, said: str) -> None:
+    shown = masked(query)
+    assert shown[:73] == said[:73]
+    assert "canary" not in shown
+    assert len(shown) <= 80
+
+
+def test_what_was_switched_off_is_switched_on_where_that_was(
+    admin: psycopg.Connection, tables_url: str, tables: Doctor
+) -> None:
+    admin.autocommit = True
+    name = urlsplit(tables_url).path[1:]
+    admin.execute(f"alter database {name} set track_counts = off".encode())
+    try:
+        check = one_of(tables(), "vacuum", "problem")
+    finally:
+        admin.execute(f"alter database {name} reset track_counts".encode())
+    assert (check["detail"], check["remedy"]) == (
+        "track_counts is off on this server: dead rows stay",
+        "alter database … reset track_counts",
+    )
+    for source in ("configuration file", "default"):
+        assert switched_on("autovacuum", source) == "alter system set autovacuum = on; select pg_reload_conf()"
+    assert "command line" in switched_on("autovacuum", "command line")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:////nowhere/app.db", "there is no database at sqlite:////nowhere/app.db"),
+        ("postgresql://u:geheim@127.0.0.1:1/shop", "127.0.0.1"),
+    ],
+)
+def test_a_database_that_is_away_is_a_finding(url: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--database", url, "doctor", "--json"]) == 2
+    out, err = capsys.readouterr()
+    [check] = json.loads(out)
+    assert err == ""
+    assert (check["check"], check["state"]) == ("database", "problem")
+    assert said in check["detail"]
+    assert "correct the URL" in check["detail"]
+    assert check["remedy"] is not None
+    assert "geheim" not in out
 
 
 @pytest.mark.parametrize(("lock", "state"), [("AccessShare", "warning"), ("RowExclusive", "problem")])
-def test_whoever_only_reads_and_is_at_it_is_a_warning(postgres_url: str, tables: Doctor, lock: str, state: str) -> None:
+def test_whoever_only_reads_and_is_at_it_is_a_warning(tables_url: str, tables: Doctor, lock: str, state: str) -> None:
     mode = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", lock).lower()
     with (
         ThreadPoolExecutor(1) as pool,
-        psycopg.connect(postgres_url) as dump,
-        psycopg.connect(postgres_url, autocommit=True) as gate,
+        psycopg.connect(tables_url) as dump,
+        psycopg.connect(tables_url, autocommit=True) as gate,
     ):
         gate.execute("select pg_advisory_lock(7)")
         dump.execute(f"lock table offpath_job in {mode} mode".encode())
@@ -364,8 +466,8 @@ def test_whoever_only_reads_and_is_at_it_is_a_warning(postgres_url: str, tables:
         reading.result()
 
 
-def test_tables_that_somebody_has_locked_do_not_stop_the_doctor(postgres_url: str, tables: Doctor) -> None:
-    with psycopg.connect(postgres_url) as other:
+def test_tables_that_somebody_has_locked_do_not_stop_the_doctor(tables_url: str, tables: Doctor) -> None:
+    with psycopg.connect(tables_url) as other:
         other.execute("lock table offpath_job in access exclusive mode")
         found = tables("--long", "0")
         one(found, "long transactions", "problem", "AccessExclusiveLock on offpath_job", str(other.info.backend_pid))
@@ -374,9 +476,9 @@ def test_tables_that_somebody_has_locked_do_not_stop_the_doctor(postgres_url: st
 
 
 @pytest.fixture
-def admin(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[psycopg.Connection]:
+def admin(request: pytest.FixtureRequest, tables_url: str) -> Iterator[psycopg.Connection]:
     """A superuser in the same database."""
-    url = urlsplit(postgres_url)
+    url = urlsplit(tables_url)
     netloc = f"postgres:{url.password}@{url.netloc.rpartition('@')[2]}"
     try:
         opened = psycopg.connect(url._replace(netloc=netloc).geturl())
@@ -431,9 +533,9 @@ def test_behind_a_pooler_nothing_is_heard(tables: Doctor, pooled_url: str) -> No
         one(found, name, "ok")
 
 
-def test_days_of_history_that_are_missing_or_past(postgres_url: str, tables: Doctor) -> None:
+def test_days_of_history_that_are_missing_or_past(tables_url: str, tables: Doctor) -> None:
     one(tables(), "history", "ok", "days ahead")
-    with psycopg.connect(postgres_url, autocommit=True) as owner:
+    with psycopg.connect(tables_url, autocommit=True) as owner:
         for day in ("20200101", "20200102"):
             values = f"from ('{day}') to ('{day}'::date + 1)"
             sql = f"create table offpath_history_{day} partition of offpath_history for values {values}"
@@ -445,9 +547,9 @@ def test_days_of_history_that_are_missing_or_past(postgres_url: str, tables: Doc
         one(tables(), "history", "warning", "no partition for tomorrow")
 
 
-def test_vacuum_that_does_not_come(postgres_url: str, tables: Doctor) -> None:
+def test_vacuum_that_does_not_come(tables_url: str, tables: Doctor) -> None:
     one(tables(), "vacuum", "ok")
-    with psycopg.connect(postgres_url, autocommit=True) as owner:
+    with psycopg.connect(tables_url, autocommit=True) as owner:
         owner.execute("alter table offpath_event set (autovacuum_enabled = off)")
         one(tables(), "vacuum", "problem", "offpath_event", 'alter table "public".offpath_event reset')
         owner.execute(
@@ -459,10 +561,32 @@ def test_vacuum_that_does_not_come(postgres_url: str, tables: Doctor) -> None:
         assert "offpath_event has 60,000 dead rows and 0 live ones" in check["detail"]
 
 
-def test_a_right_to_few_connections(postgres_url: str, tables: Doctor) -> None:
+def test_an_index_that_is_there_and_not_used_is_a_problem(tables_url: str, tables: Doctor) -> None:
+    with psycopg.connect(tables_url, autocommit=True) as owner:
+        owner.execute(
+            "insert into offpath_ticket select g::text, gen_random_uuid(), '', '', 0 from generate_series(1, 2) g"
+        )
+        owner.execute("drop index offpath_job_due")
+        with pytest.raises(psycopg.errors.UniqueViolation):  # what is left is there, and is not used
+            owner.execute("create unique index concurrently offpath_job_due on offpath_ticket (expires_at)")
+    one(
+        tables(), "indexes", "problem", "the index offpath_job_due is invalid", 'reindex index "public".offpath_job_due'
+    )
+
+
+@pytest.mark.parametrize(("ahead", "state"), [(0.0, "ok"), (5.0, "warning"), (-300.0, "problem")])
+def test_a_clock_that_differs_from_the_databases(
+    tables: Doctor, monkeypatch: pytest.MonkeyPatch, ahead: float, state: str
+) -> None:
+    ours = time.time
+    monkeypatch.setattr("offpath.stores.postgres.doctor.time", SimpleNamespace(time=lambda: ours() + ahead))
+    one(tables(), "clock", state, "the clocks of this host and of the database differ by")
+
+
+def test_a_right_to_few_connections(tables_url: str, tables: Doctor) -> None:
     one(tables(), "connections", "ok", "of the server are free")
-    name = urlsplit(postgres_url).path[1:]
-    with psycopg.connect(postgres_url, autocommit=True) as owner:
+    name = urlsplit(tables_url).path[1:]
+    with psycopg.connect(tables_url, autocommit=True) as owner:
         owner.execute(f"alter database {name} connection limit 8".encode())
         try:
             one(tables(), "connections", "warning", "of the 8 connections of this database are free", "up to 9")
@@ -475,11 +599,25 @@ def test_another_schema_is_another_home(postgres_url: str, tmp_path: Path) -> No
     PostgresStore(postgres_url, announce=lambda hints: None, schema="work").migrate()
     with psycopg.connect(postgres_url) as other:
         other.execute("lock table work.offpath_event in share mode")
-        done = run(tmp_path, "--app", "shop:jobs")
+        done = run(tmp_path, "--app", "shop:jobs", "doctor")
         assert done.returncode == 0, done
-        done = subprocess.run(
-            [sys.executable, "-m", "offpath", "--app", "shop:jobs", "doctor", "--long", "0"],
-            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200,
-        )  # fmt: skip
+        done = run(tmp_path, "--app", "shop:jobs", "doctor", "--long", "0")
     assert done.returncode == 1
     assert "ShareLock on offpath_event" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["broker", "transport"])
+def test_a_broker_is_asked_and_its_silence_has_a_cure(
+    name: str, tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doctor = Doctor(f"sqlite:///{tmp_path / 'jobs.db'}", capsys)
+    assert main(["--database", doctor.url, "migrate"]) == 0
+    capsys.readouterr()
+    monkeypatch.setenv("OFFPATH_BROKER", redis_url)
+    monkeypatch.setenv("OFFPATH_TRANSPORT", redis_url)
+    found = doctor()
+    one(found, "broker", "ok", "redis answers")
+    one(found, "transport", "ok", "redis answers")
+    monkeypatch.setenv(f"OFFPATH_{name.upper()}", "redis://:geheim@127.0.0.1:1")
+    said = one(doctor(), name, "problem", "127.0.0.1", f"OFFPATH_{name.upper()}")
+    assert "geheim" not in str(said)

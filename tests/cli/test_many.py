@@ -18,6 +18,7 @@ import pytest
 from offpath.cli import main
 from offpath.testing import drain_sync
 from offpath.testing.stores.kit import Hand
+from tests.nursery import Ended
 
 from .test_cli import SHOP, one_sentence
 
@@ -43,12 +44,12 @@ def the(folder: Path) -> Any:
     return module
 
 
-def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *args: str) -> Ended:
     """One command."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(args)
-    return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def enqueue(folder: Path, code: str) -> list[str]:
@@ -78,15 +79,15 @@ def test_queues_are_paused_listed_and_resumed(shop: Path) -> None:
         "name": "mail", "paused": True, "reason": "a deploy", "ready": 1, "running": 0,
     }  # fmt: skip
     work(shop)
-    rows = told(shop, "queues", "list")
+    rows = [row for row in told(shop, "queues", "list") if not row["name"].startswith("offpath.")]
     assert [(row["name"], row["paused"], row["ready"]) for row in rows] == [("default", False, 0), ("mail", True, 1)]
     assert rows[1]["paused_at"].endswith("Z")
     text = run(shop, *APP, "queues", "list").stdout.splitlines()
     assert text[0].split() == ["name", "paused", "ready", "scheduled", "waiting", "running", "age", "reason"]
     assert text[2].split()[:4] == ["mail", "true", "1", "0"]
-    assert run(shop, *APP, "queues", "resume", "mail").stdout == "mail is not paused: 0 running, 1 waiting\n"
+    assert run(shop, *APP, "queues", "resume", "mail").stdout == "mail is not paused: 1 ready\n"
     drained = run(shop, "--database", "sqlite:///shop.db", "queues", "drain", "mail", "--timeout", "30s")
-    assert (drained.returncode, drained.stdout) == (0, "mail is paused: 0 running, 1 waiting\n")
+    assert (drained.returncode, drained.stdout) == (0, "mail is paused: 1 ready\n")
     mistyped = run(shop, *APP, "queues", "pause", "mial")
     assert (mistyped.returncode, mistyped.stderr) == (
         0, "offpath: there is no job in queue mial and nothing declares it\n",
@@ -101,15 +102,17 @@ def test_a_drain_whose_time_is_up_is_a_failure(shop: Path) -> None:
     one_sentence(
         run(shop, *APP, "queues", "drain", "mail", "--timeout", "0"), 1, "1 jobs of queue 'mail' have not ended"
     )
-    assert told(shop, "queues", "list")[1]["paused"]
+    assert told(shop, "queues", "show", "mail")["paused"]
 
 
 def test_many_are_counted_then_canceled_run_again_and_erased(shop: Path) -> None:
     enqueue(shop, "*shop.bad.enqueue_many_sync([shop.bad.call(n) for n in range(3)])")
     enqueue(shop, "shop.send.using(key='order:1').enqueue_sync('a'), shop.send.using(key='x').enqueue_sync('b')")
-    assert told(shop, "jobs", "cancel", "--key-prefix", "order:", "--dry-run") == {"of": 1}
+    counted = told(shop, "jobs", "cancel", "--key-prefix", "order:", "--dry-run")
+    assert (counted["of"], [row["key"] for row in counted["sample"]]) == (1, ["order:1"])
     dry = run(shop, *APP, "jobs", "cancel", "--queue", "mail", "--dry-run")
-    assert (dry.returncode, dry.stdout) == (0, "2 jobs would be canceled\n")
+    assert (dry.returncode, dry.stdout.splitlines()[-1]) == (0, "2 jobs would be canceled")
+    assert len(dry.stdout.splitlines()) == 4, "a sample of them: two, and the names of the columns"
     one_sentence(run(shop, *APP, "jobs", "cancel", "--queue", "mail"), 2, "2 jobs will be canceled: say --yes")
     assert told(shop, "jobs", "cancel", "--queue", "mail", "--yes") == {"done": 2, "skipped": 0, "of": 2}
     work(shop)
@@ -174,8 +177,9 @@ def test_on_a_terminal_one_is_asked_and_sees_a_bar(shop: Path, answer: str, left
         said = process.stdout.read().decode()
         assert process.wait(100) == code
     os.close(ours)
-    assert b"3 jobs will be canceled" in seen
-    assert (b"] 3 of 3" in seen, said) == ((True, "3 jobs canceled\n") if answer == "y" else (False, ""))
+    assert b"about to cancel 3 jobs" in seen
+    assert seen.count(b"send") == 3, "a sample of them"
+    assert (b"3/3" in seen, said) == ((True, "3 jobs canceled\n") if answer == "y" else (False, ""))
     assert len(listed(shop, "--state", "ready")) == left
 
 

@@ -88,7 +88,7 @@ def test_as_json(run: Any) -> None:
 
 
 def test_for_people(run: Any) -> None:
-    assert run("list") == (0, "", "no schedules\n")
+    assert run("list") == (0, "", "offpath: no schedules\n")
     put(run.jobs)
     code, out, _ = run("list")
     assert code == 0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offpath.core.alerts import Rule, alert, judge, rule
+from offpath.core.alerts import Rule, alert, judge, rate, rule
 from offpath.errors import ConfigurationError
 
 
@@ -47,22 +47,50 @@ def test_thresholds_and_their_halves() -> None:
     assert rule("x", {"age": 300, "queue": "q"}) == Rule("x", "age", 300_000_000, 150_000_000, 0, "q")
     assert rule("x", {"age": 300, "clear": 0}).clear == 0
     assert rule("x", {"dead_letters": 5, "within": 1}).most >= 50
+    assert rule("x", {"error_rate": 0.2, "within": 60, "task": "t"}) == Rule(
+        "x", "error_rate", 200, 100, 60_000_000, None, "t", at_least=20
+    )
+    assert rule("x", {"workers": 3}).clear == 3
+    assert rule("x", {"endpoints_disabled": 0}) == Rule("x", "endpoints_disabled", 0, 0)
+
+
+def test_too_few_workers_ring_from_below() -> None:
+    one = rule("x", {"workers": 2, "clear": 3})
+    assert news(one, [3, 2, 1, 2, 0, 3, 2]) == [(2, "raised"), (5, "resolved")]
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000), st.integers(1, 100))
+def test_a_rate_is_of_enough_attempts(failed: int, more: int, at_least: int) -> None:
+    ended = failed + more
+    found = rate(failed, ended, at_least)
+    assert 0 <= found <= 1000
+    assert found == (0 if ended < at_least else failed * 1000 // ended)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "say dead_letters=… with within=…, or age=…"),
-        ({"dead_letters": 1, "within": 1, "age": 1}, "or age"),
+        ({}, "say one of dead_letters=…, age=…, depth=…"),
+        ({"dead_letters": 1, "within": 1, "age": 1}, "say one of"),
         ({"dead_letters": 1}, "within what time"),
         ({"dead_letters": 1, "within": 0}, "longer than 0"),
         ({"dead_letters": -1, "within": 1}, "dead_letters must be a whole number"),
         ({"dead_letters": 1.5, "within": 1}, "dead_letters must be a whole number"),
-        ({"dead_letters": 3, "within": 1, "clear": 4}, "clear must be a whole number from 0 to 3"),
+        ({"dead_letters": 3, "within": 1, "clear": 4}, "clear must not be above dead_letters"),
         ({"age": -1}, "age must be a duration"),
         ({"age": 1, "clear": 2}, "clear must not be above age"),
-        ({"age": 1, "within": 5}, "within and task go with dead_letters"),
-        ({"age": 1, "task": "t"}, "within and task go with dead_letters"),
+        ({"age": 1, "within": 5}, "within does not go with age, which takes queue"),
+        ({"age": 1, "task": "t"}, "task does not go with age"),
+        ({"depth": -1}, "depth must be a whole number"),
+        ({"depth": 5, "clear": 6}, "clear must not be above depth"),
+        ({"workers": 0}, "workers must be 1 or more"),
+        ({"workers": 3, "clear": 2}, "clear no less than that"),
+        ({"workers": 3, "queue": "q"}, "queue does not go with workers, which takes nothing else"),
+        ({"error_rate": 0.5}, "within what time"),
+        ({"error_rate": 20, "within": 60}, "error_rate must be a number from 0 to 1"),
+        ({"error_rate": 0.5, "within": 60, "at_least": 0}, "at_least must be a whole number"),
+        ({"schedule_late": -1}, "schedule_late must be a duration"),
+        ({"endpoints_disabled": True}, "endpoints_disabled must be a whole number"),
         ({"age": 1, "queue": ""}, "queue must be text"),
         ({"ages": 1}, "there is no 'ages'"),
     ],

@@ -5,7 +5,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offpath.core.ids import is_id, uuid7
+from offpath.core.ids import is_id, uuid7, uuid7_fine
 
 moments = st.integers(0, 253_402_300_799_999_999)  # 1970 to 9999, µs
 noise = st.binary(min_size=10, max_size=10)
@@ -26,6 +26,15 @@ def test_it_is_a_version_7_uuid_in_canonical_form(now: int, random: bytes) -> No
 def test_ids_sort_by_millisecond(one: int, two: int, r1: bytes, r2: bytes) -> None:
     if one // 1000 < two // 1000:
         assert uuid7(one, r1) < uuid7(two, r2)
+
+
+@given(moments, st.integers(1, 2000), noise, noise)
+def test_fine_ids_sort_by_microsecond(one: int, later: int, r1: bytes, r2: bytes) -> None:
+    first, second = uuid7_fine(one, r1), uuid7_fine(one + later, r2)
+    assert first < second
+    read = uuid.UUID(first)
+    assert (read.version, read.variant, read.int >> 80) == (7, uuid.RFC_4122, one // 1000)
+    assert is_id(first)
 
 
 def test_74_random_bits_reach_the_id() -> None:

@@ -59,7 +59,7 @@ def test_what_can_only_be_done_to_some() -> None:
 def test_what_lives_has_no_error_and_has_not_been_run_again() -> None:
     assert parted(JobFilter()) == ((0, 1, 2, 3), (4, 5, 6))
     assert parted(JobFilter((2, 5))) == ((2,), (5,))
-    assert parted(JobFilter(error="timeout")) == ((), (4, 5, 6))
+    assert parted(JobFilter(error="timeout")) == ((), (5,))
     assert parted(JobFilter((2, 5), outstanding=True)) == ((), (5,))
 
 

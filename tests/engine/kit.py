@@ -22,6 +22,7 @@ from offpath.settings import settle
 from offpath.stores.sqlite import SqliteStore
 from offpath.tasks import AsyncTask, Job, Registry, SyncTask
 from offpath.transports.local import LocalTransport
+from tests import files
 
 SOON = 60.0  # s: no test waits longer for a signal; on a machine at rest nothing here takes a hundredth of it
 
@@ -31,10 +32,13 @@ class App:
 
     def __init__(self, path: Path, queues: Sequence[Queue] = (), **settings: Any) -> None:
         self.path = path
+        files.with_tables(path)
         self.settings = settle(f"sqlite:///{path}", settings)
         self.registry = Registry(queues, self.settings.kept())
         self.transport = LocalTransport(str(path))
         self.store = SqliteStore(str(path), announce=self.transport.announce, retention=self.settings.kept())
+
+    vault = None  # of Secrets: nothing is sealed
 
     def close(self) -> None:
         self.transport.close()

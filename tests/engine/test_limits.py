@@ -26,7 +26,7 @@ Make = Callable[..., Offpath]
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Make]:
     """Applications on one database, as several processes or versions of the code would have them."""
-    url = f"sqlite:///{tmp_path}/jobs.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    url = f"sqlite:///{tmp_path}/jobs.db" if request.param == "sqlite" else request.getfixturevalue("tables_url")
     made: list[Offpath] = []
     async with contextlib.AsyncExitStack() as opened:
 

@@ -32,7 +32,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     server = servers.postgres()
     if isinstance(server, servers.Unavailable):
         missing(request.config, "postgres", str(server))
-    with server.database() as lent:
+    with server.database(servers.with_tables) as lent:
         yield lent
 
 
@@ -124,8 +124,15 @@ async def test_providers_live_in_the_process(worker: Worker, ledger: Path) -> No
 
 
 async def test_jobs_enqueued_there_are_in_the_same_database(worker: Worker) -> None:
-    started = await (await cpu.enqueues.enqueue()).result(LONG)
+    started = await (await cpu.enqueues.using(owner="ann", tenant="acme").enqueue()).result(LONG)
     assert await (await cpu.jobs.get(started)).result(LONG) == 1
+    found = await cpu.jobs.desk.find(started)
+    assert found is not None
+    assert found.finished is not None
+    said = json.loads(found.finished.options or "{}")
+    assert (found.finished.owner, said["tenant"]) == ("ann", "acme"), "those of the running job"
+    anyones = await (await cpu.enqueues.enqueue()).result(LONG)
+    assert (await (await cpu.jobs.get(anyones)).info()).owner is None, "nothing is left of the attempt before"
 
 
 async def test_progress_is_written_and_awaited(worker: Worker) -> None:

@@ -6,7 +6,11 @@ import threading
 import time
 from typing import Any
 
+from offpath.engine.children.lines import Lines
+from offpath.engine.clock import Clock
+from offpath.engine.progress import Reporter
 from offpath.tasks import Context
+from tests.core.values import a_job
 
 from .kit import App
 
@@ -75,3 +79,65 @@ async def test_whose_job_has_been_taken_is_told_and_writes_nothing(app: App) -> 
         assert await asyncio.to_thread(taken.wait, 60)
     assert said == [False]
     assert await lines(app, job) == []
+
+
+async def test_a_line_on_its_way_is_waited_for_before_the_job_is_settled(app: App) -> None:
+    """Two connections keep no order between them: settled first, the job's end would refuse its last line."""
+    begun, go = asyncio.Event(), asyncio.Event()
+    order: list[str] = []
+
+    class Slow:
+        verbs = app.store.verbs
+
+        async def perform(self, verb: Any) -> bool:
+            begun.set()
+            await go.wait()
+            order.append("written")
+            return True
+
+    store: Any = Slow()
+    clock = Clock(app.store.now, time.monotonic, time.monotonic, lambda: 0.5)
+    reporter = Reporter(store, "w", a_job(watched=True), asyncio.get_running_loop(), clock, lambda: None)
+    reporter('{"current":1}')
+    await asyncio.wait_for(begun.wait(), 60)
+
+    async def close() -> None:
+        await reporter.close()
+        order.append("settled")
+
+    closing = asyncio.create_task(close())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    go.set()
+    await asyncio.wait_for(closing, 60)
+    assert order == ["written", "settled"]
+
+
+def test_a_line_that_a_process_has_just_taken_up_is_sent_before_the_attempt_ends() -> None:
+    sent: list[Any] = []
+    taken, go, ended = threading.Event(), threading.Event(), threading.Event()
+    here = threading.current_thread()
+
+    def send(message: Any) -> None:
+        if threading.current_thread() is not here:  # the timer's, for the line that has waited
+            taken.set()
+            assert go.wait(60)
+        sent.append(message["line"])
+
+    lines = Lines(send)
+    lines.begin("attempt")
+    lines("1")
+    lines("2")
+    assert taken.wait(60)
+
+    def end() -> None:
+        lines.end()
+        sent.append("end")
+        ended.set()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    assert not ended.wait(0.1)
+    go.set()
+    ending.join(60)
+    assert sent == ["1", "2", "end"]

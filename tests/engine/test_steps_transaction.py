@@ -22,7 +22,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture
 def site(kind: Kind, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
-    url = f"sqlite:///{tmp_path / 'jobs.db'}" if kind.dialect == "sqlite" else request.getfixturevalue("postgres_url")
+    url = f"sqlite:///{tmp_path / 'jobs.db'}" if kind.dialect == "sqlite" else request.getfixturevalue("tables_url")
     made = Site(url)
     yield made
     made.jobs.desk.close()

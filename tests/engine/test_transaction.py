@@ -219,7 +219,7 @@ def site(kind: Kind, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator
     if kind.dialect == "sqlite":
         made = Site(f"sqlite:///{tmp_path / 'jobs.db'}")
     else:
-        made = Site(request.getfixturevalue("postgres_url"))
+        made = Site(request.getfixturevalue("tables_url"))
     yield made
     made.jobs.desk.close()
 

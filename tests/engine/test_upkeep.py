@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from offpath.engine import upkeep
 from offpath.engine.clock import clock
 from offpath.engine.upkeep import Upkeep
 from offpath.ports import Want
@@ -50,6 +51,28 @@ async def test_all_jobs_of_a_dead_worker_are_taken_from_it_page_by_page_and_its_
         upkeep.lapsed([DEAD, DEAD])
         await until(lambda: states(app) == {2: 1_100} and app.sql("select * from offpath_worker") == [])
     assert app.sql("select distinct attempt, crashes from offpath_job") == [(1, 1)]
+
+
+async def test_of_lines_so_many_are_looked_at_in_one_minute_and_the_next_ones_in_the_next(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "PAGE", 2)
+    monkeypatch.setattr(upkeep, "PAGES", 1)
+
+    @app.task
+    async def work() -> None: ...
+
+    await work.enqueue_many([work.call()] * 10)
+    ids = [id for (id,) in app.sql("select id from offpath_job order by id")]
+    for n, id in enumerate(ids):  # five lines of two; the first of the last line waits for nobody
+        line, place, state = "abcde"[n // 2], n % 2, 1 if n % 2 or n == 8 else 2
+        app.sql(f"update offpath_job set line = '{line}', place = {place}, state = {state} where id = '{id}'")
+    keeping = Upkeep(app.store, app.registry, clock(app.store), 5.0)
+    left: list[int] = []
+    for _ in range(3):
+        await keeping._lines()
+        left.append(states(app)[1])
+    assert left == [6, 6, 5]
 
 
 async def test_running_jobs_whose_worker_has_no_row_are_found(app: App) -> None:

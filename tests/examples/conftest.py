@@ -16,6 +16,8 @@ from examples.accounts.receivers import Received, receivers
 from tests import problems, servers
 from tests.conftest import missing
 
+from . import forked
+
 
 @dataclass
 class World:
@@ -73,8 +75,7 @@ async def running(folder: Path, *arguments: str, database: str = "", **more: str
             "ACCOUNTS_DOWNSTREAM_URL": f"{http_url}/downstream",
             **more,
         }
-        command = ("examples.accounts.serve", "--port", "0", FLAG, *arguments)
-        server = await Child.start(*command, env=environment)
+        server = await forked.start("examples.accounts.serve", "--port", "0", FLAG, *arguments, env=environment)
         try:
             base_url = (await server.line("ready ")).removeprefix("ready ")
             hooks = {"response": [check]}
@@ -94,7 +95,7 @@ def lent(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
     server = servers.postgres()
     if isinstance(server, servers.Unavailable):
         missing(request.config, "postgres", str(server))
-    with server.database() as url:
+    with server.database(servers.with_tables) as url:
         yield url
 
 

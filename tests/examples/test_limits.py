@@ -6,9 +6,10 @@ import os
 import subprocess
 import sys
 
-from examples.accounts.processes import FLAG, Child
+from examples.accounts.processes import FLAG
 from offpath import Offpath
 
+from . import forked
 from .conftest import World
 
 ENQUEUE = """
@@ -25,7 +26,7 @@ SPACING = 100_000  # µs
 
 async def test_a_sync_of_contacts_starts_ten_calls_a_second(world: World) -> None:
     """Seen where the claim is written: how soon a call then arrives is the network's affair."""
-    other = await Child.start("examples.accounts.worker", "--database", world.database, FLAG, env=world.environment)
+    other = await forked.start("examples.accounts.worker", "--database", world.database, FLAG, env=world.environment)
     try:
         environment = {**os.environ, **world.environment, "ACCOUNTS_DATABASE": world.database}
         command = [sys.executable, "-c", ENQUEUE]

@@ -10,8 +10,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from examples.accounts.processes import Child
-
+from . import forked
 from .conftest import World, lent, running
 from .test_api import problem
 
@@ -207,7 +206,7 @@ async def test_cnd_09_the_version_counts_when_the_worker_writes(world: World) ->
         for name in ("one", "two")
     ]
     assert [answer.status_code for answer in accepted] == [202, 202]
-    worker = await Child.start(
+    worker = await forked.start(
         "examples.accounts.worker", "--database", world.database, "--until-empty", env=world.environment
     )
     assert await worker.process.wait() == 0

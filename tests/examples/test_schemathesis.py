@@ -15,11 +15,11 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 PROGRAM = Path(sys.executable).with_name("schemathesis")
 
 
-async def fuzz(world: World, folder: Path, seed: int, examples: int, steps: int, seconds: int) -> str:
+async def fuzz(world: World, folder: Path, seed: int, examples: int, walks: int, steps: int, seconds: int) -> str:
     """What it said; an AssertionError with all of that when it found anything."""
     config = folder / "schemathesis.toml"
     text = CONFIG.read_text("utf-8")
-    config.write_text(f"{text}\n[phases.stateful]\nmax-steps = {steps}\ngeneration = {{ max-examples = {examples} }}\n")
+    config.write_text(f"{text}\n[phases.stateful]\nmax-steps = {steps}\ngeneration = {{ max-examples = {walks} }}\n")
     words = [str(PROGRAM), "--no-color", "--config-file", str(config), "run", f"{world.base_url}/openapi.json"]
     words += ["--seed", str(seed), "--max-examples", str(examples), "--phases", "examples,coverage,fuzzing,stateful"]
     words += ["--suppress-health-check", "all"]
@@ -47,7 +47,7 @@ async def stop_all(world: World) -> None:
 async def test_doc_01_mistake_15_schemathesis_finds_nothing(tmp_path: Path) -> None:
     async with running(tmp_path) as world:
         try:
-            said = await fuzz(world, tmp_path, seed=1, examples=5, steps=6, seconds=270)
+            said = await fuzz(world, tmp_path, seed=1, examples=5, walks=10, steps=15, seconds=270)
         finally:
             await stop_all(world)
     for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
@@ -62,6 +62,6 @@ async def test_schemathesis_for_longer(tmp_path: Path, database: str) -> None:
     async with running(tmp_path, database=database) as world:
         for seed in (2, 3, 4):
             try:
-                await fuzz(world, tmp_path, seed=seed, examples=100, steps=12, seconds=450)
+                await fuzz(world, tmp_path, seed=seed, examples=100, walks=100, steps=12, seconds=450)
             finally:
                 await stop_all(world)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -149,3 +150,18 @@ async def test_a14_fields_after_the_body_are_not_heard() -> None:
             b"0\r\nAuthorization: Bearer dev-admin\r\n\r\n",
         )
     assert json.loads(answer.partition(b"\r\n\r\n")[2]) == ["host", "transfer-encoding", "connection"]
+
+
+async def test_its_answers_are_not_held_back() -> None:
+    """An answer is two writes; with Nagle's algorithm the second waits 40 ms for the client's acknowledgement."""
+    found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def met(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    sock, _ = listen(0)
+    async with await asyncio.start_server(met, sock=sock):
+        _, writer = await asyncio.open_connection(*sock.getsockname())
+        assert await asyncio.wait_for(found, 60)
+        writer.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import files
 from tests.http.site import Hand, Site, hand
 
 
@@ -13,9 +14,9 @@ from tests.http.site import Hand, Site, hand
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     """On SQLite, unless the test is marked as one for `site.BOTH` stores."""
     other = getattr(request, "param", "sqlite") == "postgres"
-    made = Site(tmp_path, url=request.getfixturevalue("postgres_url") if other else "")
-    if other:
-        made.jobs.migrate()
+    made = Site(tmp_path, url=request.getfixturevalue("tables_url") if other else "")
+    if not other:
+        files.with_tables(made.path)
     yield made
     made.jobs.close()
 

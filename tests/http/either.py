@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests import files
 from tests.http.site import Site
 
 STORES = ["sqlite", "postgres"]
@@ -16,8 +17,9 @@ STORES = ["sqlite", "postgres"]
 def site_on(store: str, request: pytest.FixtureRequest, folder: Path, **options: Any) -> Iterator[Site]:
     site = Site(folder, **options)
     if store == "postgres":
-        site.jobs.use_database(request.getfixturevalue("postgres_url"))
-    site.jobs.migrate()
+        site.jobs.use_database(request.getfixturevalue("tables_url"))
+    else:
+        files.with_tables(site.path)
     try:
         yield site
     finally:

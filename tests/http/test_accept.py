@@ -194,8 +194,9 @@ async def test_one_at_a_time_by_key(site: Site) -> None:
         assert first.json()["id"] not in refused.text
 
 
-async def test_accept_under_run_inline(site: Site) -> None:
+async def test_accept_under_run_inline(tmp_path: Path) -> None:
     """A user's test of an endpoint: the work is done when the 202 is there."""
+    site = Site(tmp_path)
     async with site.client() as alice:
         with run_inline(site.jobs) as inline:
             answer = await alice.post("/reports", json={"period": "q3"})
@@ -206,6 +207,7 @@ async def test_accept_under_run_inline(site: Site) -> None:
             plain.json()["id"],
         ]
         assert not site.path.exists()
+    site.jobs.close()
 
 
 async def test_accept_in_a_plain_function(alice: httpx.AsyncClient, site: Site) -> None:

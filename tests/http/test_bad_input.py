@@ -114,7 +114,7 @@ async def test_acc_08_res_11_what_no_store_takes_is_refused_by_both(
     request: pytest.FixtureRequest, tmp_path: Path, store: str
 ) -> None:
     """A04 to A09: refused at once, or stored and given back as it was; the same on both stores."""
-    site = Site(tmp_path, url=request.getfixturevalue("postgres_url") if store == "postgres" else "")
+    site = Site(tmp_path, url=request.getfixturevalue("tables_url") if store == "postgres" else "")
     await site.jobs.migrate()
     async with site.client("alice") as alice, site.jobs.worker():
         seen: dict[str, int] = {}

@@ -37,7 +37,7 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if request.param == "sqlite":
         made = immediate(create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/app.db"))
     else:
-        url: str = request.getfixturevalue("postgres_url")
+        url: str = request.getfixturevalue("tables_url")
         made = create_async_engine("postgresql+asyncpg" + url.removeprefix("postgresql"), pool_size=12)
     async with made.begin() as connection:
         await connection.execute(text("create table thing (id integer primary key, n integer, version integer)"))

@@ -26,7 +26,7 @@ LAMP = {"name": "lamp"}
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/shop.db"
-    found: str = request.getfixturevalue("postgres_url")
+    found: str = request.getfixturevalue("tables_url")
     return found
 
 

@@ -23,7 +23,7 @@ LEASE = "select leased_until from offpath_idempotency"
 async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
     url = f"sqlite:///{tmp_path}/shop.db"
     if request.param == "postgres":
-        url = request.getfixturevalue("postgres_url")
+        url = request.getfixturevalue("tables_url")
     async with opened(url, "leased", idempotency_lease=SECONDS) as made:
         yield made
 

@@ -28,7 +28,7 @@ STARTS = ("/pack", "/pack/plain", "/pack/classic", "/pack/tx")
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/shop.db"
-    found: str = request.getfixturevalue("postgres_url")
+    found: str = request.getfixturevalue("tables_url")
     return found
 
 
@@ -160,7 +160,7 @@ async def test_idk_05_while_a_transaction_has_it(shop: Shop, alice: httpx.AsyncC
     verbs, store = shop.jobs.store.verbs, shop.jobs.store
     open_one = Reservation('["","alice"]', "in-hand", "f", "h", 0, 10**9)
     async with shop.maker.begin() as session:
-        assert (await store.read_on(session, verbs.reserve(open_one))).fence == 1
+        assert (await store.run_on(session, verbs.reserve(open_one))).fence == 1
         busy = await alice.post("/pack", json=LAMP, headers={"Idempotency-Key": "in-hand"})
         assert busy.status_code == 409, busy.text
         assert busy.headers["retry-after"] == "1"

@@ -58,7 +58,7 @@ async def test_acc_06_mistake_03_a_202_outlives_the_death_of_every_process(
     request: pytest.FixtureRequest, tmp_path: Path, store: str
 ) -> None:
     """Kill -9 while accepting under load, then again while working; every 202 that arrived is found and ends well."""
-    url = [request.getfixturevalue("postgres_url")] if store == "postgres" else []
+    url = [request.getfixturevalue("tables_url")] if store == "postgres" else []
     accepted: list[str] = []
 
     async def accept(client: httpx.AsyncClient) -> None:

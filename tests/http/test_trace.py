@@ -107,7 +107,7 @@ class House:
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
-        found: str = request.getfixturevalue("postgres_url")
+        found: str = request.getfixturevalue("tables_url")
         return found
     return f"sqlite:///{tmp_path}/jobs.db"
 

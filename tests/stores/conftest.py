@@ -15,7 +15,7 @@ from offpath.stores.borrow import lookout
 from offpath.stores.postgres import lanes
 from offpath.stores.sqlite import SqliteStore
 from offpath.testing.stores.fixtures import Build, Databases, Make, build, hand, heard, hire, make, store, with_tables
-from tests import servers
+from tests import files, servers
 from tests.conftest import missing
 
 __all__ = ["Make", "build", "hand", "heard", "hire", "make", "store"]
@@ -23,19 +23,6 @@ __all__ = ["Make", "build", "hand", "heard", "hire", "make", "store"]
 SERVERS = {"postgres": servers.postgres, "postgres15": servers.postgres15}
 OLD = frozenset({"test_enqueue", "test_claim", "test_settle"})
 """What runs on PostgreSQL 15 too, where it is installed: most of the SQL is in it."""
-
-TRUNCATE = """
-do $$
-declare names text;
-begin
-    select string_agg(cast(oid as regclass)::text, ', ') into names from pg_class
-    where relnamespace = 'public'::regnamespace and relkind = 'r' and pg_relation_size(oid) > 0
-      and relname not in ('offpath_migration', 'offpath_home');
-    if names is not null then
-        execute 'truncate ' || names;
-    end if;
-end $$
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +60,7 @@ def database(tmp_path: Path) -> Path:
 def databases(store_kind: str, request: pytest.FixtureRequest) -> Databases:
     """The test's own first (the file `database`, or `postgres_url` where it asks for that), then others."""
     if store_kind == "sqlite":
-        return files(request.getfixturevalue("database"))
+        return sqlite(request.getfixturevalue("database"))
     own = [request.getfixturevalue("postgres_url")] if "postgres_url" in request.fixturenames else []
     server = running(store_kind, request.config)
     return lambda: on(nullcontext(own.pop()) if own else server.database())
@@ -81,13 +68,15 @@ def databases(store_kind: str, request: pytest.FixtureRequest) -> Databases:
 
 @pytest.fixture
 def migrated(databases: Databases, store_kind: str, request: pytest.FixtureRequest) -> Databases:
-    """Tables that PostgreSQL has made once are emptied and lent again: that is several times as quick. A store's own
-    tests may do more to them than fill them, and have theirs made anew."""
-    own = request.module.__name__.rpartition(".")[2].startswith("test_postgres_")
-    if own or store_kind == "sqlite" or "postgres_url" in request.fixturenames:
+    """The test's own first here too (`tables_url`). For whoever asks for an empty one, and for tests of SQLite's file,
+    the tables are made anew."""
+    if "postgres_url" in request.fixturenames or request.module.__name__.rpartition(".")[2].startswith("test_sqlite_"):
         return with_tables(databases)
+    if store_kind == "sqlite":
+        return sqlite(request.getfixturevalue("database"), tables=True)
+    own = [request.getfixturevalue("tables_url")] if "tables_url" in request.fixturenames else []
     server = running(store_kind, request.config)
-    return lambda: on(server.database(migrate, TRUNCATE))
+    return lambda: on(nullcontext(own.pop()) if own else server.database(servers.with_tables))
 
 
 def running(kind: str, config: pytest.Config) -> servers.Server:
@@ -105,15 +94,7 @@ def on(database: AbstractContextManager[str]) -> Iterator[Build]:
         yield partial(PostgresStore, url)
 
 
-def migrate(url: str) -> None:
-    from offpath.stores.postgres.store import PostgresStore
-
-    store = PostgresStore(url, announce=lambda hints: None)
-    store.migrate()
-    store.close()
-
-
-def files(first: Path) -> Databases:
+def sqlite(first: Path, *, tables: bool = False) -> Databases:
     number = 0
 
     @contextmanager
@@ -121,6 +102,8 @@ def files(first: Path) -> Databases:
         nonlocal number
         path = first.with_stem(f"{first.stem}{number or ''}")
         number += 1
+        if tables:
+            files.with_tables(path)
         yield partial(SqliteStore, str(path))
         for left in path.parent.glob(f"{path.name}*"):
             left.unlink()

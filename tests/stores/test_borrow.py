@@ -40,7 +40,7 @@ def address(way: Way, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """Of an empty database that is this test's own."""
     if way.dialect == "sqlite":
         return str(tmp_path / "app.db")
-    url: str = request.getfixturevalue("postgres_url")
+    url: str = request.getfixturevalue("tables_url")
     return url
 
 

@@ -33,8 +33,8 @@ def heard() -> Heard:
 
 
 @pytest.fixture
-def store(postgres_url: str, heard: Heard) -> Iterator[Store]:
-    made: Store = PostgresStore(postgres_url, announce=heard.announce)
+def store(tables_url: str, heard: Heard) -> Iterator[Store]:
+    made: Store = PostgresStore(tables_url, announce=heard.announce)
     made.migrate()
     made.open()
     yield made
@@ -56,17 +56,17 @@ def raw(request: pytest.FixtureRequest) -> Way:
 # ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_closed_connection(store: Store, postgres_url: str) -> None:
-    one = await asyncpg.connect(postgres_url)
+async def test_a_closed_connection(store: Store, tables_url: str) -> None:
+    one = await asyncpg.connect(tables_url)
     await one.close()
-    two = psycopg.connect(postgres_url)
+    two = psycopg.connect(tables_url)
     two.close()
-    three = await psycopg.AsyncConnection.connect(postgres_url)
+    three = await psycopg.AsyncConnection.connect(tables_url)
     await three.close()
-    engine = create_engine(engine_url(postgres_url, "postgresql+psycopg"))
+    engine = create_engine(engine_url(tables_url, "postgresql+psycopg"))
     four = engine.connect()
     four.close()
-    lazy = create_async_engine(engine_url(postgres_url, "postgresql+asyncpg"))
+    lazy = create_async_engine(engine_url(tables_url, "postgresql+asyncpg"))
     async with lazy.connect() as five:
         pass
     for tx in (one, two, three, four, five):
@@ -76,8 +76,8 @@ async def test_a_closed_connection(store: Store, postgres_url: str) -> None:
     await lazy.dispose()
 
 
-async def test_what_was_given_back_to_its_pool(store: Store, postgres_url: str) -> None:
-    async with asyncpg.create_pool(postgres_url, min_size=1, max_size=1) as pool:
+async def test_what_was_given_back_to_its_pool(store: Store, tables_url: str) -> None:
+    async with asyncpg.create_pool(tables_url, min_size=1, max_size=1) as pool:
         async with pool.acquire() as connection, connection.transaction():
             await lend(store, connection, new_job())
         with pytest.raises(ConfigurationError, match="released back to the pool"):
@@ -87,11 +87,11 @@ async def test_what_was_given_back_to_its_pool(store: Store, postgres_url: str) 
     assert ask(store, store.verbs.counts())[0][3] == 2
 
 
-async def test_a_connection_that_the_server_has_cut(store: Store, way: Way, postgres_url: str) -> None:
-    async with way.open(postgres_url) as caller:
+async def test_a_connection_that_the_server_has_cut(store: Store, way: Way, tables_url: str) -> None:
+    async with way.open(tables_url) as caller:
         await lend(store, caller.tx, new_job())
         [(pid,)] = await caller.run("select pg_backend_pid()")
-        with psycopg.connect(postgres_url, autocommit=True) as other:
+        with psycopg.connect(tables_url, autocommit=True) as other:
             assert other.execute("select pg_terminate_backend(%s, 5000)", [pid]).fetchone() == (True,)
         # whether the driver has noticed is a matter of its own
         with pytest.raises((StoreUnavailable, ConfigurationError)):
@@ -101,11 +101,11 @@ async def test_a_connection_that_the_server_has_cut(store: Store, way: Way, post
     assert ask(store, store.verbs.counts()) == []
 
 
-async def test_without_a_transaction(store: Store, postgres_url: str) -> None:
+async def test_without_a_transaction(store: Store, tables_url: str) -> None:
     """Each statement would be a commit of its own: not one transaction, and nothing to roll back."""
-    one = await asyncpg.connect(postgres_url)
-    two = psycopg.connect(postgres_url, autocommit=True)
-    three = await psycopg.AsyncConnection.connect(postgres_url, autocommit=True)
+    one = await asyncpg.connect(tables_url)
+    two = psycopg.connect(tables_url, autocommit=True)
+    three = await psycopg.AsyncConnection.connect(tables_url, autocommit=True)
     for tx in (one, two, three):
         with pytest.raises(ConfigurationError, match=r"no open transaction: enqueue inside .*transaction\(\)"):
             await lend(store, tx, new_job())
@@ -114,8 +114,8 @@ async def test_without_a_transaction(store: Store, postgres_url: str) -> None:
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
-async def test_autocommit_of_sqlalchemy(store: Store, postgres_url: str, driver: str) -> None:
-    url = engine_url(postgres_url, f"postgresql+{driver}")
+async def test_autocommit_of_sqlalchemy(store: Store, tables_url: str, driver: str) -> None:
+    url = engine_url(tables_url, f"postgresql+{driver}")
     lazy = create_async_engine(url, isolation_level="AUTOCOMMIT")
     later = create_async_engine(url)
     async with AsyncSession(lazy) as session:
@@ -132,9 +132,9 @@ async def test_autocommit_of_sqlalchemy(store: Store, postgres_url: str, driver:
     assert ask(store, store.verbs.counts())[0][3] == 1
 
 
-async def test_a_transaction_that_has_failed(store: Store, way: Way, postgres_url: str) -> None:
+async def test_a_transaction_that_has_failed(store: Store, way: Way, tables_url: str) -> None:
     new = new_job()
-    async with way.open(postgres_url) as caller:
+    async with way.open(tables_url) as caller:
         await caller.note()
         async with caller.savepoint() as undo:
             with pytest.raises(Exception, match="division by zero"):
@@ -147,12 +147,12 @@ async def test_a_transaction_that_has_failed(store: Store, way: Way, postgres_ur
     assert live(store, new.job.id) == new.job
 
 
-async def test_a_connection_in_the_middle_of_something(store: Store, postgres_url: str) -> None:
-    connection = await asyncpg.connect(postgres_url)
+async def test_a_connection_in_the_middle_of_something(store: Store, tables_url: str) -> None:
+    connection = await asyncpg.connect(tables_url)
     block = connection.transaction()
     await block.start()
     await connection.execute("select pg_advisory_lock(1)")
-    with psycopg.connect(postgres_url) as other:
+    with psycopg.connect(tables_url) as other:
         other.execute("select pg_advisory_lock(2)")
         waits = asyncio.ensure_future(connection.execute("select pg_advisory_lock(2)"))
         await asyncio.sleep(0)  # it has been sent
@@ -165,11 +165,11 @@ async def test_a_connection_in_the_middle_of_something(store: Store, postgres_ur
     assert ask(store, store.verbs.counts())[0][3] == 1
 
 
-async def test_tables_that_are_gone(store: Store, way: Way, postgres_url: str) -> None:
-    async with way.open(postgres_url) as caller:
+async def test_tables_that_are_gone(store: Store, way: Way, tables_url: str) -> None:
+    async with way.open(tables_url) as caller:
         await lend(store, caller.tx, new_job())
         await caller.commit()
-        with psycopg.connect(postgres_url, autocommit=True) as other:
+        with psycopg.connect(tables_url, autocommit=True) as other:
             other.execute("drop table offpath_job cascade")
         await caller.begin()
         with pytest.raises(SchemaError, match="offpath migrate"):
@@ -177,20 +177,20 @@ async def test_tables_that_are_gone(store: Store, way: Way, postgres_url: str) -
         await caller.rollback()
 
 
-def test_text_that_the_connection_cannot_carry(store: Store, postgres_url: str) -> None:
+def test_text_that_the_connection_cannot_carry(store: Store, tables_url: str) -> None:
     new = new_job(args='{"name":"Zoë"}')
-    with psycopg.connect(postgres_url, client_encoding="latin1") as connection:
+    with psycopg.connect(tables_url, client_encoding="latin1") as connection:
         with pytest.raises(StoreError):
             store.enqueue_on(connection, [new_job(args='{"name":"\U0001f4a1"}')])
         store.enqueue_on(connection, [new])
     assert live(store, new.job.id) == new.job
 
 
-async def test_a_lock_that_is_not_had_in_time(store: Store, raw: Way, postgres_url: str) -> None:
+async def test_a_lock_that_is_not_had_in_time(store: Store, raw: Way, tables_url: str) -> None:
     """Whoever repeats transactions looks at the SQLSTATE of the driver's own error."""
-    async with raw.open(postgres_url) as caller:
+    async with raw.open(tables_url) as caller:
         await lend(store, caller.tx, new_job(key="one"))
-        with psycopg.connect(postgres_url) as other:
+        with psycopg.connect(tables_url) as other:
             other.execute("set local lock_timeout = '10s'")
             store.enqueue_on(other, [new_job(key="two")])
             await caller.run("set local lock_timeout = '20ms'")
@@ -217,10 +217,10 @@ async def test_a_lock_that_is_not_had_in_time(store: Store, raw: Way, postgres_u
     ],
     ids=lambda options: " ".join(map(str, options)),
 )
-def test_psycopg_as_the_caller_likes_it(store: Store, postgres_url: str, options: dict[str, Any]) -> None:
+def test_psycopg_as_the_caller_likes_it(store: Store, tables_url: str, options: dict[str, Any]) -> None:
     standing, new = new_job(key="k"), watched()
     put(store, standing)
-    with psycopg.connect(postgres_url, **options) as connection:
+    with psycopg.connect(tables_url, **options) as connection:
         factories = connection.row_factory, connection.cursor_factory
         for _ in range(3):  # prepared on the way
             assert store.enqueue_on(connection, [new_job(key="k")]) == [Enqueued(standing.job.id, True)]
@@ -229,13 +229,13 @@ def test_psycopg_as_the_caller_likes_it(store: Store, postgres_url: str, options
     assert live(store, new.job.id) == new.job
 
 
-async def test_psycopg_in_a_pipeline(store: Store, postgres_url: str) -> None:
+async def test_psycopg_in_a_pipeline(store: Store, tables_url: str) -> None:
     one, two = new_job(), new_job()
-    with psycopg.connect(postgres_url) as connection, connection.pipeline():
+    with psycopg.connect(tables_url) as connection, connection.pipeline():
         connection.execute(CREATE)
         store.enqueue_on(connection, [one])
     async with (
-        await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as lazy,
+        await psycopg.AsyncConnection.connect(tables_url, autocommit=True) as lazy,
         lazy.pipeline(),
         lazy.transaction(),
     ):
@@ -243,7 +243,7 @@ async def test_psycopg_in_a_pipeline(store: Store, postgres_url: str) -> None:
     assert [live(store, new.job.id) for new in (one, two)] == [one.job, two.job]
 
 
-async def test_asyncpg_as_the_caller_likes_it(store: Store, postgres_url: str) -> None:
+async def test_asyncpg_as_the_caller_likes_it(store: Store, tables_url: str) -> None:
     class Record(asyncpg.Record):
         def __iter__(self) -> Any:
             raise AssertionError("not this one")
@@ -251,7 +251,7 @@ async def test_asyncpg_as_the_caller_likes_it(store: Store, postgres_url: str) -
     standing, new = new_job(key="k"), watched(args='{"a":[1,"\\u0000"]}')
     put(store, standing)
     connection = await asyncpg.connect(
-        postgres_url, record_class=Record, statement_cache_size=0, server_settings={"search_path": "pg_catalog"}
+        tables_url, record_class=Record, statement_cache_size=0, server_settings={"search_path": "pg_catalog"}
     )
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
@@ -262,7 +262,7 @@ async def test_asyncpg_as_the_caller_likes_it(store: Store, postgres_url: str) -
     assert live(store, new.job.id) == new.job
 
 
-def test_a_subclass_of_the_callers_own(store: Store, postgres_url: str) -> None:
+def test_a_subclass_of_the_callers_own(store: Store, tables_url: str) -> None:
     class Mine(psycopg.Connection[Any]):
         def execute(self, *args: Any, **kwargs: Any) -> Any:
             raise AssertionError("not through here")
@@ -270,19 +270,19 @@ def test_a_subclass_of_the_callers_own(store: Store, postgres_url: str) -> None:
         def cursor(self, *args: Any, **kwargs: Any) -> Any:
             raise AssertionError("nor here")
 
-    with Mine.connect(postgres_url) as connection:
+    with Mine.connect(tables_url) as connection:
         assert len(store.enqueue_on(connection, [new_job()])) == 1
 
 
 # ── what it costs the caller ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_one_statement_and_no_notify(store: Store, postgres_url: str) -> None:
+async def test_one_statement_and_no_notify(store: Store, tables_url: str) -> None:
     """The first enqueue on a connection asks where it leads; after that it is one statement, with a key two."""
     said: list[str] = []
-    connection = await asyncpg.connect(postgres_url)
+    connection = await asyncpg.connect(tables_url)
     connection.add_query_logger(lambda query: said.append(query.query))
-    engine = create_engine(engine_url(postgres_url, "postgresql+psycopg"))
+    engine = create_engine(engine_url(tables_url, "postgresql+psycopg"))
     event.listen(engine, "before_cursor_execute", lambda *args: said.append(args[2]))
     with Session(engine) as session:
         for tx in (connection, session):
@@ -302,12 +302,12 @@ async def test_one_statement_and_no_notify(store: Store, postgres_url: str) -> N
     assert ask(store, store.verbs.counts())[0][3] == 8
 
 
-async def test_the_clock_is_the_databases(way: Way, postgres_url: str) -> None:
+async def test_the_clock_is_the_databases(way: Way, tables_url: str) -> None:
     def verb() -> Verb[int]:
         return (yield Now())  # type: ignore[no-any-return]
 
     home = Home("postgresql", "", lambda hints: None, lambda: 0, lambda error: StoreError(str(error)))
-    async with way.open(postgres_url) as caller:
+    async with way.open(tables_url) as caller:
         question = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
         [(before,)] = await caller.run(question)
         told = await settled(run(caller.tx, verb(), home))

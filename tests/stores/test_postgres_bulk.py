@@ -21,8 +21,8 @@ LIVE = JobFilter((0, 1, 2, 3))
 
 
 @pytest.fixture
-def jobs(postgres_url: str) -> Iterator[Offpath]:
-    made = Offpath(postgres_url)
+def jobs(tables_url: str) -> Iterator[Offpath]:
+    made = Offpath(tables_url)
     made.migrate()
     put(made.store, *(new_job() for _ in range(5)))
     yield made
@@ -30,8 +30,8 @@ def jobs(postgres_url: str) -> Iterator[Offpath]:
 
 
 @pytest.fixture
-def admin(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(postgres_url) as connection:
+def admin(tables_url: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(tables_url) as connection:
         yield connection
 
 
@@ -72,14 +72,14 @@ def test_one_that_stays_locked_is_counted_as_skipped(
     admin.rollback()
 
 
-def test_there_is_a_day_for_whatever_a_queue_or_a_task_says(postgres_url: str) -> None:
+def test_there_is_a_day_for_whatever_a_queue_or_a_task_says(tables_url: str) -> None:
     """Made ahead, by whoever may: a worker that may only write rows could not."""
     terms = Terms(Retention())
     terms.queues["brief"] = {"succeeded": 3 * 86_400, "failed": 45 * 86_400}
     terms.tasks["audit"] = {"canceled": 400 * 86_400}
-    store = PostgresStore(postgres_url, announce=lambda hints: None, retention=terms)
+    store = PostgresStore(tables_url, announce=lambda hints: None, retention=terms)
     store.open()
-    with psycopg.connect(postgres_url) as admin:
+    with psycopg.connect(tables_url) as admin:
         there = set(days(admin))
     # AHEAD more of each have been made, so it does not matter whether midnight has passed meanwhile.
     assert {day(now() + length * DAY + more) for length in (3, 45, 400, 7, 30) for more in (0, DAY)} <= there

@@ -18,9 +18,9 @@ SCAN = qualify(load(PACKAGE)["limits.scan"], "public")
 
 
 @pytest.fixture
-async def other(store: Store, postgres_url: str) -> Any:
+async def other(store: Store, tables_url: str) -> Any:
     """A claim of somebody else's, to be begun and ended by hand."""
-    opened = await asyncpg.connect(postgres_url, server_settings=SETTINGS)
+    opened = await asyncpg.connect(tables_url, server_settings=SETTINGS)
     yield opened
     await opened.close()
 

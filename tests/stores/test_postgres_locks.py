@@ -31,8 +31,8 @@ HELD = "select 1 from offpath_job where id = %s for update"
 
 
 @pytest.fixture
-def store(postgres_url: str) -> Iterator[PostgresStore]:
-    made = PostgresStore(postgres_url, announce=lambda hints: None)
+def store(tables_url: str) -> Iterator[PostgresStore]:
+    made = PostgresStore(tables_url, announce=lambda hints: None)
     made.open()
     yield made
     made.close()
@@ -46,15 +46,15 @@ def hand(store: PostgresStore) -> Iterator[Hand]:
 
 
 @pytest.fixture
-def admin(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
+def admin(tables_url: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(tables_url, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
-def holder(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
+def holder(tables_url: str) -> Iterator[psycopg.Connection[Any]]:
     """Somebody with an open transaction."""
-    with psycopg.connect(postgres_url) as connection:
+    with psycopg.connect(tables_url) as connection:
         yield connection
         connection.rollback()
 
@@ -122,10 +122,10 @@ class Counting(PostgresStore):
 
 
 async def test_a_worker_goes_on_beside_a_job_whose_row_is_locked(
-    postgres_url: str, holder: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    tables_url: str, holder: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("offpath.stores.postgres.store.PostgresStore", Counting)
-    jobs = Offpath(postgres_url)
+    jobs = Offpath(tables_url)
     go, going = asyncio.Event(), asyncio.Event()
 
     @jobs.task
@@ -194,7 +194,7 @@ def test_verbs_do_not_wait_behind_enqueues_whose_keys_are_held(
 ) -> None:
     new = new_job()
     put(store, new)
-    store.read_on(holder, store.verbs.enqueue([new_job(key=f"k{n}") for n in range(8)]))
+    store.run_on(holder, store.verbs.enqueue([new_job(key=f"k{n}") for n in range(8)]))
     began = time.monotonic()
     keyed = [store.enqueue([new_job(key=f"k{n}")]) for n in range(8)]
     until(lambda: waiting(admin) == 4)

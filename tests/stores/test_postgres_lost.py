@@ -102,8 +102,8 @@ class Wire:
 
 
 @pytest.fixture
-def wire(postgres_url: str) -> Iterator[Wire]:
-    made = Wire(postgres_url)
+def wire(tables_url: str) -> Iterator[Wire]:
+    made = Wire(tables_url)
     yield made
     made.close()
 
@@ -165,11 +165,11 @@ def test_an_enqueue_whose_answer_was_lost_is_made_once(
     assert told(shaky, new.job.id) == [(1, "queued", {})]
 
 
-def test_not_even_when_it_has_ended_meanwhile(shaky: PostgresStore, wire: Wire, postgres_url: str) -> None:
+def test_not_even_when_it_has_ended_meanwhile(shaky: PostgresStore, wire: Wire, tables_url: str) -> None:
     """The second asking finds the job in history, and takes back what it has just inserted."""
     put(shaky, new_job())
     new = new_job(args=mark("needle"), queue="quick")
-    other = PostgresStore(postgres_url, announce=lambda hints: None)
+    other = PostgresStore(tables_url, announce=lambda hints: None)
     other.open()
     hand = Hand(other)
     again = shaky.verbs.enqueue_again
@@ -224,11 +224,11 @@ def test_a_settle_whose_answer_was_lost_is_applied(shaky: PostgresStore, wire: W
     assert worker.exchange(wishes).verdicts == ["stale"] * len(wishes), "what was heard of is not written twice"
 
 
-def test_connections_that_the_server_ends_are_made_anew(shaky: PostgresStore, worker: Hand, postgres_url: str) -> None:
+def test_connections_that_the_server_ends_are_made_anew(shaky: PostgresStore, worker: Hand, tables_url: str) -> None:
     put(shaky, new_job(), new_job())
     assert len(worker.claim(1)) == 1
     ask(shaky, shaky.verbs.counts())
-    with psycopg.connect(postgres_url, autocommit=True) as admin:
+    with psycopg.connect(tables_url, autocommit=True) as admin:
         admin.execute(
             "select pg_terminate_backend(pid, 10000) from pg_stat_activity "
             "where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"

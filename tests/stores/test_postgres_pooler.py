@@ -1,5 +1,6 @@
-"""Behind PgBouncer in transaction mode: one server connection for all, given to whoever has a transaction."""
+"""Behind PgBouncer, mostly in transaction mode: few server connections for all, given to whoever has a transaction."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -30,29 +31,38 @@ listen_addr = 127.0.0.1
 listen_port = {own}
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = 2
 {more}
 """
 
 
+REFUSES = "ignore_startup_parameters = extra_float_digits"
+IGNORES = (
+    "ignore_startup_parameters = jit, plan_cache_mode, enable_seqscan, enable_bitmapscan, enable_hashjoin, "
+    "enable_mergejoin, lock_timeout, statement_timeout, idle_in_transaction_session_timeout, "
+    "default_transaction_isolation, default_transaction_read_only"
+)
+
+
 @pytest.fixture(params=["refuses settings", "ignores settings"])
-def pooled_url(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[str]:
+def pooled_url(request: pytest.FixtureRequest, tables_url: str) -> Iterator[str]:
+    with bouncing(request.config, tables_url, REFUSES if request.param == "refuses settings" else IGNORES) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def bouncing(settings: pytest.Config, url: str, more: str, mode: str = "transaction") -> Iterator[str]:
+    """The URL of a PgBouncer before that database."""
     program = debian.program("pgbouncer", "pgbouncer")
     if isinstance(program, debian.Unavailable):
-        missing(request.config, "pgbouncer", str(program))
-    to = urlsplit(postgres_url)
-    more = "ignore_startup_parameters = " + (
-        "extra_float_digits"
-        if request.param == "refuses settings"
-        else "jit, plan_cache_mode, enable_seqscan, enable_bitmapscan, enable_hashjoin, enable_mergejoin, "
-        "lock_timeout, statement_timeout, idle_in_transaction_session_timeout, default_transaction_isolation, "
-        "default_transaction_read_only"
-    )
+        missing(settings, "pgbouncer", str(program))
+    to = urlsplit(url)
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         config = Path(folder, "pgbouncer.ini")
-        about = {"host": to.hostname, "port": to.port, "user": to.username, "password": to.password, "more": more}
+        about = {"host": to.hostname, "port": to.port, "user": to.username, "password": to.password}
+        about |= {"more": more, "mode": mode}
         as_whom = ["-u", "nobody"] if os.getuid() == 0 else []
         bouncer, own = None, 0
         until = time.monotonic() + TIMEOUT
@@ -76,9 +86,21 @@ def pooled_url(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[st
             bouncer.wait()
 
 
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_the_doctor_says_which_mode_a_pooler_is_in(request: pytest.FixtureRequest, tables_url: str, mode: str) -> None:
+    with bouncing(request.config, tables_url, IGNORES, mode) as url:
+        store = PostgresStore(url, announce=lambda hints: None)
+        try:
+            [said] = [check for check in store.doctor(60.0) if check.check == "listening"]
+        finally:
+            store.close()
+    assert said.state == "warning"
+    assert f"pooler answers in PostgreSQL's place ({mode} mode)" in said.detail
+
+
 @pytest.mark.parametrize("through", [False, True])
-async def test_a_pooler_is_known_for_what_it_is(pooled_url: str, postgres_url: str, through: bool) -> None:
-    session = await connect(parse(pooled_url if through else postgres_url))
+async def test_a_pooler_is_known_for_what_it_is(pooled_url: str, tables_url: str, through: bool) -> None:
+    session = await connect(parse(pooled_url if through else tables_url))
     assert session.pooled is through
     await session.close()
 

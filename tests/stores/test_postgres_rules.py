@@ -17,9 +17,9 @@ from tests.stores.kit import TIMEOUT, Hand, ask, live, new_job, perform, put
 
 
 @pytest.fixture
-def caller(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
+def caller(tables_url: str) -> Iterator[psycopg.Connection[Any]]:
     """Somebody with an open transaction."""
-    with psycopg.connect(postgres_url) as connection:
+    with psycopg.connect(tables_url) as connection:
         yield connection
         connection.rollback()
 
@@ -82,7 +82,7 @@ def test_one_that_is_claimed_between_the_look_and_the_writing_is_left_alone(
     verb = meanwhile(
         store.verbs.enqueue([second]), store.verbs.sql["keys.replace"], lambda: claimed.extend(hand.claim())
     )
-    assert store.read_on(caller, verb) == [Enqueued(second.job.id, False)]
+    assert store.run_on(caller, verb) == [Enqueued(second.job.id, False)]
     caller.commit()
     assert [n_of(job) for job in claimed] == [1]
     assert live(store, first.job.id) == claimed[0]
@@ -96,7 +96,7 @@ def test_a_holder_that_ends_between_the_look_and_the_writing_leaves_nothing_behi
     put(store, latest(1))
     running = hand.claim_one()
     verb = meanwhile(store.verbs.enqueue([latest(2)]), store.verbs.sql["keys.behind"], lambda: hand.finish(running))
-    store.read_on(caller, verb)
+    store.run_on(caller, verb)
     caller.commit()
     assert [n_of(job) for job in hand.claim()] == [2], "without upkeep"
 

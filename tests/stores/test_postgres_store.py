@@ -204,6 +204,25 @@ def test_without_its_tables_it_says_so(store: PostgresStore, admin: psycopg.Conn
 # ── where the tables are ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_an_open_that_fails_takes_the_store_from_nobody(
+    make: Make, store: PostgresStore, admin: psycopg.Connection[Any]
+) -> None:
+    """Whoever looks whether the database is there opens the store that a worker of this process is at work with."""
+    admin.execute("delete from offpath_migration where name = (select max(name) from offpath_migration)")
+    with pytest.raises(SchemaError):
+        store.open()
+    assert ask(store, store.verbs.paused()) == []
+    away = make("postgresql://x@127.0.0.1:1/x")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1"):
+            away.open()
+        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1"):
+            ask(away, away.verbs.paused())
+    away.close()
+    with pytest.raises(StoreUnavailable, match="has been closed"):
+        ask(away, away.verbs.paused())
+
+
 def test_two_schemas_of_one_database_know_nothing_of_each_other(make: Make, admin: psycopg.Connection[Any]) -> None:
     mine, theirs = make(schema="My-Jobs"), make(schema="other")
     for store in (mine, theirs):
@@ -441,7 +460,7 @@ def test_whoever_waited_in_vain_for_a_lock_is_told_of_what_it_did(
                 store.verbs.enqueue([new_job(key="l")]) if enqueues else store.verbs.cancel(held.job.id, "stop")
             )
             with pytest.raises(StoreUnavailable, match="stayed locked by another transaction") as caught:
-                store.read_on(waiting, verb)
+                store.run_on(waiting, verb)
     assert ("enqueue in it: using(tx=…)" in str(caught.value)) is enqueues
 
 

@@ -46,8 +46,8 @@ class App:
 
 
 @pytest.fixture
-async def app(postgres_url: str) -> AsyncIterator[App]:
-    app = App(postgres_url)
+async def app(tables_url: str) -> AsyncIterator[App]:
+    app = App(tables_url)
     app.jobs.migrate()
     async with app.jobs:
         yield app
@@ -62,9 +62,9 @@ async def test_a_worker_does_what_was_enqueued(app: App) -> None:
     assert app.ran == Counter({n: 2 if n == 7 else 1 for n in range(300)})
 
 
-async def test_it_goes_on_when_the_server_has_ended_every_connection(app: App, postgres_url: str) -> None:
+async def test_it_goes_on_when_the_server_has_ended_every_connection(app: App, tables_url: str) -> None:
     """A handler that was running is not run again: its worker's lease outlives the interruption."""
-    async with app.jobs.worker(), await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as admin:
+    async with app.jobs.worker(), await psycopg.AsyncConnection.connect(tables_url, autocommit=True) as admin:
         held = await app.slow.enqueue(3)
         before = [await app.count.enqueue(n) for n in range(20)]
         await app.holding.wait()
@@ -78,7 +78,7 @@ async def test_it_goes_on_when_the_server_has_ended_every_connection(app: App, p
         for job in (*before, *after):
             await job.result(timeout=60)
     assert app.ran == Counter(range(60)), "each once: nothing lost, nothing doubled"
-    async with await psycopg.AsyncConnection.connect(postgres_url) as look:
+    async with await psycopg.AsyncConnection.connect(tables_url) as look:
         live = await (await look.execute("select count(*) from offpath_job")).fetchone()
         crashes = await (await look.execute("select sum(crashes) from offpath_history")).fetchone()
         workers = await (await look.execute("select count(*) from offpath_worker")).fetchone()
@@ -95,9 +95,9 @@ async def eventually(app: App, n: int) -> Any:
             continue
 
 
-async def test_a_job_in_the_callers_transaction_stands_or_falls_with_it(app: App, postgres_url: str) -> None:
+async def test_a_job_in_the_callers_transaction_stands_or_falls_with_it(app: App, tables_url: str) -> None:
     async with app.jobs.worker():
-        async with await psycopg.AsyncConnection.connect(postgres_url) as tx:
+        async with await psycopg.AsyncConnection.connect(tables_url) as tx:
             await app.count.using(tx=tx).enqueue(1)
             await tx.rollback()
             kept = await app.count.using(tx=tx).enqueue(2)

@@ -93,7 +93,7 @@ def test_every_test_is_under_the_roof() -> None:
 
 def test_every_verb_and_every_method_is_asked() -> None:
     text = "".join(path.read_text() for path in FOLDER.glob("*.py"))
-    elsewhere = {"enqueue_on", "read_on"}  # test_borrow.py
+    elsewhere = {"enqueue_on", "run_on"}  # test_borrow.py
     for protocol, call in ((Verbs, r"verbs\.{}\("), (Store, r"(?:store|first|second|other)\.{}\b")):
         for name, _ in inspect.getmembers(protocol, callable):
             assert name.startswith("_") or name in elsewhere or re.search(call.format(name), text), name

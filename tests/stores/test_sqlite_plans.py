@@ -16,6 +16,31 @@ from tests.stores.kit import Hand, new_job, now, put, watched
 SQL = load(PACKAGE)
 
 SCANS = {
+    "endpoint.all": "offpath_endpoint",  # one row for each endpoint, by pages
+    "owners.erase_delivery": "offpath_delivery",  # erasure is rare, and walks every table by pages of its key
+    "owners.erase_edge": "offpath_edge",
+    "owners.erase_idempotency": "offpath_idempotency",
+    "owners.erase_received": "offpath_inbox",
+    "owners.erase_sending": "offpath_delivery",
+    "owners.erase_ticket": "offpath_ticket",
+    "owners.erase_window": "offpath_window",
+    "owners.last_ticket": "offpath_ticket",
+    "owners.living": "offpath_job",
+    "owners.read_received": "offpath_inbox",
+    "owners.running": "offpath_job",
+    "recent.ended": "h",  # up to a limit
+    "recent.running": "j offpath_job",  # an index on what runs would cost every claim and settle
+    "stat.endpoints": "offpath_endpoint",  # up to a limit, as all of these
+    "stat.failed": "offpath_history",
+    "stat.limits": "offpath_limit",
+    "stat.raised": "offpath_alert",
+    "stat.schedules": "offpath_schedule",
+    "stat.totals": "offpath_job",
+    "tenants": "offpath_job offpath_history offpath_operation offpath_endpoint",  # asked when an erasure finds nothing
+    "stat.workers": "offpath_worker",  # one row for each worker
+    "alert.all": "offpath_alert",  # one row for each rule
+    "alert.alive": "offpath_worker",  # one row for each worker
+    "alert.disabled": "offpath_endpoint",  # up to a limit
     "upkeep.held": "offpath_job",  # once for each dead worker; an index on worker would cost every settle (data model)
     "upkeep.orphaned": "offpath_job offpath_worker",  # once a minute
     "upkeep.counts": "offpath_job",
@@ -25,11 +50,7 @@ SCANS = {
     "lease.known": "offpath_worker",
     "schedule.alive": "offpath_worker",
     "doctor.workers": "offpath_worker",
-    "doctor.running": "offpath_job offpath_worker",
-    "list_jobs.live": "offpath_job",  # by id, newest first, until the page is full
-    "list_jobs.finished": "offpath_history",
-    "list_jobs.failed": "offpath_history",
-    "bulk.live": "offpath_job",  # the same, for whoever changes many
+    "bulk.live": "offpath_job",  # by id, newest first, for whoever changes many
     "bulk.live_count": "offpath_job",
     "bulk.ended": "offpath_history",
     "bulk.ended_count": "offpath_history",
@@ -38,15 +59,40 @@ SCANS = {
     "queue.counts": "offpath_job",
     "queue.paused": "offpath_queue",  # one row for each queue that was ever paused
     "delivery.anyone": "offpath_endpoint",  # its first row
+    "outbox.backlog": "offpath_outbox",  # for the doctor
 }
 """Statements that may walk through a table, and which."""
 
 USES = {
+    "outbox.own": "offpath_outbox_job (job=?)",
+    "outbox.line": "offpath_outbox_line (shard=?)",
+    "outbox.delete": "INTEGER PRIMARY KEY (rowid=?)",
+    "outbox.waiting": "sqlite_autoindex_offpath_job_1 (id=?)",
+    "outbox.take_back": "offpath_outbox_aside (id=? AND shard=?)",
+    "outbox.there": "offpath_outbox_aside (id=? AND shard=?)",
+    "outbox.erase": "offpath_outbox_job (job=?)",
+    "outbox.lose": "offpath_outbox_look (look_at<?)",
+    "outbox.spare": "offpath_outbox_look (look_at<?)",
+    "outbox.ended": "sqlite_autoindex_offpath_history_1 (id=?)",
+    "doctor.part": "sqlite_autoindex_offpath_job_1 (id>?)",
     "doctor.failed": "offpath_history_failing (finished_at>?)",
     "alert.failures": "offpath_history_failing (finished_at>?)",
     "alert.move": "PRIMARY KEY (name=?)",
     "bulk.failed": "offpath_history_failed",
     "bulk.failed_count": "offpath_history_failed",
+    "audit.all": "PRIMARY KEY (id<?)",
+    "audit.actor": "offpath_audit_actor (actor=? AND id<?)",
+    "audit.action": "offpath_audit_action (action=? AND id<?)",
+    "audit.target": "offpath_audit_target (target=? AND id<?)",
+    "audit.forget": "PRIMARY KEY (id<?)",
+    "walk.live_floor": "sqlite_autoindex_offpath_job_1 (id<?)",
+    "walk.finished_floor": "sqlite_autoindex_offpath_history_1 (id<?)",
+    "walk.failed_floor": "offpath_history_failed (id<?)",
+    "walk.live_count": "sqlite_autoindex_offpath_job_1 (id>? AND id<?)",
+    "walk.finished_count": "sqlite_autoindex_offpath_history_1 (id>? AND id<?)",
+    "walk.failed_count": "offpath_history_failed (id>? AND id<?)",
+    "list_jobs.live": "sqlite_autoindex_offpath_job_1 (id>? AND id<?)",
+    "list_jobs.finished": "sqlite_autoindex_offpath_history_1 (id>? AND id<?)",
     "bulk.held": "sqlite_autoindex_offpath_job_1 (id=?)",
     "bulk.letters": "sqlite_autoindex_offpath_history_1 (id=?)",
     "bulk.mark": "sqlite_autoindex_offpath_history_1 (id=?)",
@@ -88,7 +134,7 @@ USES = {
     "upkeep.faded": "offpath_operation_expiry (expires_at<?)",
     "upkeep.next_due": "offpath_job_due",
     "upkeep.events": "PRIMARY KEY (job=?)",
-    "list_jobs.failed": "offpath_history_failed",
+    "list_jobs.failed": "offpath_history_failed (id>? AND id<?)",
     "idempotency.found": "sqlite_autoindex_offpath_idempotency_1 (scope=? AND key=?)",
     "idempotency.remember": "sqlite_autoindex_offpath_idempotency_1 (scope=? AND key=?)",
     "idempotency.release": "sqlite_autoindex_offpath_idempotency_1 (scope=? AND key=?)",
@@ -105,6 +151,16 @@ USES = {
     "keys.replace": "sqlite_autoindex_offpath_job_1 (id=?)",
     "keys.behind": "sqlite_autoindex_offpath_job_1 (id=?)",
     "keys.forget": "offpath_window_free (free_at<?)",
+    "inbox.ends": "offpath_job_line (line=?)",
+    "inbox.stand": "sqlite_autoindex_offpath_job_1 (id=?)",
+    "inbox.stranded": "offpath_job_in_line (line>?)",
+    "inbox.free": "sqlite_autoindex_offpath_job_1 (id=?)",
+    "inbox.depth": "offpath_job_in_line_queue (queue=?)",
+    "inbox.letter": "sqlite_autoindex_offpath_letter_1 (id=?)",
+    "inbox.erase": "offpath_letter_job (job=?)",
+    "inbox.forget": "offpath_inbox_expiry (expires_at<?)",
+    "inbox.lose": "offpath_job_key (task=? AND key=?",
+    "inbox.spare": "offpath_letter_look (look_at<?)",
     "endpoint.list": "offpath_endpoint_owner (tenant=? AND owner=?",
     "delivery.audience": "offpath_endpoint_owner (tenant=? AND owner=?)",
     "delivery.again": "offpath_delivery_endpoint (endpoint=?",

@@ -1,7 +1,6 @@
 """Hints by LISTEN and NOTIFY, against a real server and with what can go wrong on the way to it."""
 
 import json
-import logging
 import socket
 import subprocess
 import sys
@@ -17,40 +16,17 @@ from offpath.app import places
 from offpath.core.policy import Retention
 from offpath.errors import ConfigurationError, MissingExtraError
 from offpath.ports import Hint, Transport
+from offpath.settings import Settings
 from offpath.transports import line
-from offpath.transports.line import DEAF, POOLED
+from offpath.transports.line import DEAF
 from offpath.transports.notes import MAX_BYTES, MAX_NAMES, MAX_PARTS, Gathered, channel, decode, encode
-from offpath.transports.notify import NotifyTransport
+from offpath.transports.notify import POOLED, NotifyTransport
 from tests.stores.kit import Child
+from tests.transports.ear import CAUGHT_UP, WAIT, Ear, listening
 from tests.transports.proxy import Proxy
 
 WORK = Hint("work", ("mail",))
-CAUGHT_UP = Hint("queue")
-WAIT = 60.0
 CHILD = "tests.transports.notify_child"
-
-
-class Ear:
-    """Collects hints, or the names of signals; `wait_for` blocks until one that fits has come."""
-
-    def __init__(self) -> None:
-        self.heard: list[Any] = []
-        self._changed = threading.Condition()
-
-    def __call__(self, what: Any) -> None:
-        with self._changed:
-            self.heard.append(what)
-            self._changed.notify_all()
-
-    def wait_for(self, enough: Callable[[], bool]) -> None:
-        with self._changed:
-            assert self._changed.wait_for(enough, WAIT), self.heard
-
-    def wait(self, what: object, times: int = 1) -> None:
-        self.wait_for(lambda: self.heard.count(what) >= times)
-
-    def names(self) -> set[str]:
-        return {name for hint in self.heard for name in hint.names}
 
 
 @pytest.fixture
@@ -84,30 +60,6 @@ def proxy(postgres_url: str, make: Make) -> Iterator[Proxy]:
     proxy.close()
 
 
-@pytest.fixture
-def signals() -> Iterator[Ear]:
-    """Hears what the transports say of themselves: each time (name, error or "")."""
-    ear, logger = Ear(), logging.getLogger("offpath.transport")
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            fields: dict[str, Any] = record.offpath  # type: ignore[attr-defined]
-            ear((fields["signal"], str(fields.get("error", ""))))
-
-    handler, level = Handler(), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    yield ear
-    logger.removeHandler(handler)
-    logger.setLevel(level)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line, "QUIET", 0.2)
-    monkeypatch.setattr(line, "PATIENCE", 0.5)
-
-
 before: set[threading.Thread] = set()
 
 
@@ -115,14 +67,6 @@ def threads() -> int:
     """Not counting what an earlier test of this process may have left."""
     mine = (thread for thread in threading.enumerate() if thread not in before)
     return sum(thread.name == "offpath-hints" for thread in mine)
-
-
-def listening(transport: NotifyTransport) -> Ear:
-    """An ear that hears from now on what others announce."""
-    ear = Ear()
-    transport.subscribe(ear)
-    ear.wait(CAUGHT_UP)
-    return ear
 
 
 def sql(url: str, text: str, *params: object) -> list[tuple[Any, ...]]:
@@ -493,7 +437,7 @@ IGNORED = (
 
 @pytest.mark.parametrize("more", IGNORED)
 def test_hints_come_by_every_url_that_the_store_accepts(make: Make, postgres_url: str, signals: Ear, more: str) -> None:
-    store, transport = places.make(f"{postgres_url}?{more}", Retention())
+    store, transport = places.make(Settings(f"{postgres_url}?{more}"), Retention())
     try:
         store.open()
         ear = Ear()
@@ -510,7 +454,7 @@ def test_hints_come_by_every_url_that_the_store_accepts(make: Make, postgres_url
 def test_the_url_says_how_long_a_connection_may_take(make: Make, signals: Ear) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hole:
         url = f"postgresql://u@127.0.0.1:{hole.getsockname()[1]}/d?connect_timeout=1"
-        _, transport = places.make(url, Retention())
+        _, transport = places.make(Settings(url), Retention())
         began = time.monotonic()
         transport.open()
         signals.wait(("transport.failed", "no answer in time"))

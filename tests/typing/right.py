@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from typing import Annotated, Any, assert_type
+from typing import Annotated, Any, TypedDict, assert_type
 
 from fastapi import Depends, FastAPI
 
 from offpath import Backoff, Call, Context, Job, Offpath, Queue, Retry, Schedule, provided
 from offpath.client import AsyncClient, AsyncRemoteOperation, Client, Event, Progress, RemoteOperation
-from offpath.tasks import AttemptInfo, Failure, Flow, FlowInfo, JobInfo, all_of, any_of
+from offpath.cloudevents import CloudEvent
+from offpath.privacy import Secret
+from offpath.tasks import AttemptInfo, EventType, Failure, Flow, FlowInfo, JobInfo, all_of, any_of
 from offpath.testing import assert_enqueued, crash_everywhere, drain, enqueued, isolated, moved_clock, run_inline
 
 jobs = Offpath("sqlite:///app.db", queues=[Queue("mail", priority=1, weight=6)], lease=10, retention=timedelta(days=1))
@@ -302,3 +304,64 @@ async def flows() -> None:
     assert_type(resize.call("x").then(resize).using(key="a", deadline=3).enqueue_sync(), Job[str])
     assert_type(resize.call("x").then(render.using(queue="low")), Flow[Report])
     assert_type(await jobs.flow("x"), FlowInfo)
+
+
+class Renamed(TypedDict):
+    id: int
+    name: str
+
+
+renamed = jobs.event("com.example.renamed.v1", data=Renamed, topic="organizations")
+ping = jobs.event("com.example.ping.v1")
+
+
+@jobs.on(renamed)
+async def follow(event: CloudEvent[Renamed]) -> str:
+    return event.data["name"]
+
+
+@jobs.on("com.example.renamed.v1", group="others", ordered=True, priority=3)
+def tidy(ctx: Context, event: CloudEvent[dict[str, int]]) -> int:
+    return event.data["id"]
+
+
+@jobs.on(ping, topic="pings")
+@jobs.task(queue="low")
+async def pong(event: CloudEvent[None], louder: bool = False) -> str:
+    return event.type
+
+
+@jobs.on(queue="renames")
+def rename(id: int, name: str) -> bool:
+    return True
+
+
+async def events() -> None:
+    assert_type(await pong.enqueue(ping()), Job[str])
+    assert_type(rename.enqueue_sync(id=1, name="b"), Job[bool])
+    assert_type(renamed, EventType[Renamed])
+    event = renamed({"id": 1, "name": "b"}, subject="organizations/1", partitionkey="org:1", extensions={"n": 1})
+    assert_type(event, CloudEvent[Renamed])
+    assert_type(ping(), CloudEvent[None])
+    assert_type(await jobs.publish(event, to="other"), Job[None])
+    assert_type(await jobs.publish_many([ping(), event]), list[Job[None]])
+    assert_type(CloudEvent(type="a", data=3), CloudEvent[int])
+    assert_type(await follow(event), str)
+    assert_type(await follow.enqueue(event), Job[str])
+    assert_type(await tidy.enqueue(CloudEvent(type="a", data={"id": 1})), Job[int])
+
+
+@jobs.task
+async def pay_by_card(card: Secret[str], pins: list[Secret[int]], more: Secret[str] | None = None) -> Secret[str]:
+    assert_type(card.reveal(), str)
+    assert_type(pins[0].reveal(), int)
+    return card
+
+
+async def paid() -> None:
+    job = await pay_by_card.enqueue(card="4242", pins=[1])
+    assert_type((await job.result()).reveal(), str)
+    await pay_by_card.enqueue(card=Secret.of("4242"), pins=[Secret.of(1)], more="x")
+    async for row in jobs.export_owner("ann", tenant="acme"):
+        assert_type(row, dict[str, Any])
+    (await jobs.purge_owner("ann", cancel=True)).counts.get("job", 0)

@@ -37,4 +37,4 @@ async def inbox() -> AsyncIterator[Inbox]:
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.servers("postgres"))])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Of a database, on each store."""
-    return str(request.getfixturevalue("postgres_url")) if request.param == "postgres" else file_url(tmp_path)
+    return str(request.getfixturevalue("tables_url")) if request.param == "postgres" else file_url(tmp_path)

@@ -37,7 +37,8 @@ def test_whk_05_ids_are_worked_out_and_hold_no_dot() -> None:
     assert ids == [derived(ID, seq, endpoint) for seq in (3, 4) for endpoint in (ID, None)]
     assert len(set(ids)) == 4
     assert all(is_id(id) and "." not in id for id in (*ids, again(ID, 1, NOW), again(ID, 2, NOW)))
-    made, _ = job(ids[0], ids[0], None, NOW)
+    made, _ = job(ids[0], ids[0], None, ID, NOW)
+    assert made.retry_of == ID
     assert (made.state, made.args) == (State.READY, json.dumps({"delivery": ids[0], "endpoint": None}).replace(" ", ""))
 
 

@@ -3,7 +3,8 @@
 This process is the client, and also the mail server and the push gateway, so that what is counted is what arrived.
 Beside it: the API (uvicorn) and a worker, or on PostgreSQL two; and, when one is about to be killed, another one. All
 settings are the defaults. Whatever is claimed with "ok" has been looked at; one claim that does not hold makes the exit
-code 1.
+code 1. With `--broker` it is another story, of two services: see `two_services.py`; with `--break` one that you mend:
+`night.py`.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from servers.postgres import Unavailable
 
 from ..processes import FLAG, Child
 from ..receivers import receivers
+from .night import tell as tell_of_the_night
 from .place import Place, place
 from .story import Story
 from .terminal import Terminal
@@ -29,6 +31,7 @@ INTRODUCTION = """
 offpath takes work off the request's critical path and loses none of it.
 Here: a small user service (examples/accounts) on {name}, an API process and {workers}.
 """
+KINDS = ("redis", "rabbitmq", "kafka", "sqs", "none")
 WORKERS = {1: "a worker process", 2: "two worker processes"}
 
 
@@ -86,12 +89,39 @@ def main() -> int:
         help="on PostgreSQL, with two workers: on the server of this URL, in a database made for it and dropped "
         "afterwards; without a URL on a server that is started for it",
     )
+    parser.add_argument(
+        "--broker",
+        choices=KINDS,
+        help="the story of two services, which tell each other through it (none: by HTTP); a server is started for it, "
+        "goes away in the middle, and comes back",
+    )
+    parser.add_argument("--members", type=_crowd, default=None, metavar="N", help="with --broker: how many (10000)")
+    parser.add_argument(
+        "--break",
+        dest="broken",
+        action="store_true",
+        help="a bad night: jobs have failed, and you are the operator who finds out why and mends it",
+    )
+    parser.add_argument("--auto", action="store_true", help="with --break: mended step by step, while you watch")
     options = parser.parse_args()
+    if options.auto and not options.broken:
+        parser.error("--auto belongs to --break")
+    if options.broken and (options.broker is not None or options.postgres is not None):
+        parser.error("--break has a story of its own, on SQLite: leave --broker and --postgres out")
+    if options.broker is None and options.members is not None:
+        parser.error("--members belongs to --broker")
+    if options.broker is not None and options.postgres is not None:
+        parser.error("--broker has a story of its own, on SQLite: leave --postgres out")
     terminal = Terminal()
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="offpath-demo-") as folder:
         try:
-            anyio.run(tell, terminal, Path(folder), options.postgres)
+            if options.broken:
+                anyio.run(tell_of_the_night, terminal, Path(folder), options.auto)
+            elif options.broker is None:
+                anyio.run(tell, terminal, Path(folder), options.postgres)
+            else:
+                anyio.run(two_services, terminal, Path(folder), options.broker, options.members or 10_000)
         except Unavailable as error:
             print(f"demo: {error}", file=sys.stderr)
             return 2
@@ -107,10 +137,23 @@ def main() -> int:
     terminal.title("The end")
     terminal.say(f"{held} of {terminal.checks} claims held, {seconds:.0f} s in all.")
     where = " --database postgresql://user@host:port/name" if options.postgres is not None else ""
-    terminal.say(f"The same application to play with: python3 dev.py serve{where}")
+    with_auth = " --with-auth" if options.broker is not None else ""
+    terminal.say(f"The same to play with: python3 dev.py serve{where}{with_auth}")
     for sentence in terminal.failed:
         terminal.say(f"did not hold: {sentence}")
     return 1 if terminal.failed else 0
+
+
+async def two_services(terminal: Terminal, folder: Path, kind: str, members: int) -> None:
+    from .two_services import tell as tell_of_two  # its servers need more than the demo of one service
+
+    await tell_of_two(terminal, folder, kind, members)
+
+
+def _crowd(text: str) -> int:
+    if not text.isdecimal() or not 1_000 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError("a whole number from 1000 to 1000000")
+    return int(text)
 
 
 def _reason(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from offpath.integrations.fastapi import Patch, Patching, Preconditions, add_options, patch_body
 
-from .. import decisions
+from .. import decisions, events
 from ..auth import CurrentUser, Identity
 from ..database import get_reading
 from ..models import Organization
@@ -60,7 +60,8 @@ async def change_organization(
     patch: Annotated[Patch[OrganizationDoc], Depends(patch_body(patching))],
     response: Response,
 ) -> OrganizationDoc:
-    """The version is checked and written under one lock: of two requests for the same version, one is told 412."""
+    """The version is checked and written under one lock: of two requests for the same version, one is told 412. Other
+    services hear of a changed `allow-custom-sso`: that they will is part of the same commit."""
     organization = await visible(session, viewer, id, lock=True)
     if not decisions.may_change_organization(viewer.id, organization.owner_id, admin=viewer.admin):
         raise HTTPException(403, "Only the owner of an organization may change it.")
@@ -70,6 +71,8 @@ async def change_organization(
     if after != before:
         organization.name, organization.allow_custom_sso = after.name, after.allow_custom_sso
         organization.version += 1
+    if after.allow_custom_sso != before.allow_custom_sso:
+        await events.custom_sso_changed(session, organization)
     answer = OrganizationDoc.model_validate(organization)
     response.headers["ETag"] = answer.etag
     return answer

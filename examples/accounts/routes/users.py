@@ -21,6 +21,7 @@ from ..schedules import remind
 from ..schemas import UserOut, UserPatch, UserPatched, UserPost, UserPut
 from ..settings import settings
 from ..tasks import (
+    jobs,
     notify_user,
     refresh_cache,
     send_email,
@@ -77,10 +78,21 @@ async def replace_user(
     when: Asked,
     request: Request,
     response: Response,
-) -> UserOut | Accepted[UserOut]:
+) -> UserOut | Accepted[UserOut] | Response:
     """Awaited: answers when the user has been told. With `Prefer: respond-async` the same is done by a flow: update,
     then notification, then cache refresh and downstream trigger together, and `update_failed` if any link fails; with
-    `wait=N` too, and the answer is the user when that is ready in time."""
+    `wait=N` too, and the answer is the user when that is ready in time. Under ACCOUNTS_USER_UPDATES=publish a message
+    is left for another process instead (`user_updates.py`): then there is no operation to watch, only the user."""
+    if accept.prefers_async and settings().publish_updates:
+        async with session.begin():
+            user = await users.visible(session, viewer, id)
+            if user is None:
+                raise NOT_FOUND
+            when.check(strong(user.version))
+            message = {"userId": id, "userData": body.model_dump(), "ifMatch": when.if_match}
+            await jobs.send("user-updates", message, key=f"users/{id}", tx=session)
+        return Response(status_code=202, headers={"Location": f"{settings().base_url}/users/{id}"})
+
     if accept.prefers_async:
         async with session.begin():
             user = await users.visible(session, viewer, id)

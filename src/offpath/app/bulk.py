@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from ..core.audit import Act
+from ..core.bulk import END, Reached
 from ..core.selection import JobFilter
-from ..errors import OffpathError, SchemaError, StoreUnavailable
+from ..errors import LeaseLost, OffpathError, SchemaError, StoreUnavailable
 from ..observe import signal
-from ..ports import Page, Pending, Round, Store, Verb
+from ..ports import Maker, Page, Pending, Round, Store, Verb
+from .acting import actor
+from .driving import Rest, Steps, Told, drive, drive_sync
 
 PAGE = 500
 MOST_BAD = 500  # jobs that the store will not have: if there are more, it is not the jobs' fault
@@ -35,12 +37,6 @@ Progress = Callable[[Tally], object]
 """Called after each page; when it raises, the rest is left as it is."""
 
 
-class Rest(NamedTuple):
-    """Nothing to do for so long."""
-
-    seconds: float
-
-
 class Turn(Protocol):
     """The verb of one page."""
 
@@ -49,6 +45,48 @@ class Turn(Protocol):
 
 Again = Callable[[Sequence[str], Round], Verb[Page]]
 """The same for jobs by id: those that a page has found locked."""
+
+
+class Log(Protocol):
+    """What is written beside the pages, each in the transaction of what it tells of."""
+
+    @property
+    def skip(self) -> Collection[str]:
+        """Jobs that are not meant, whatever the filter says."""
+        ...
+
+    def reached(self) -> Reached | None:
+        """How far an earlier attempt has come."""
+        ...
+
+    def page(self, reached: Reached, *, first: bool) -> Verb[None]:
+        """`reached`: with this page."""
+        ...
+
+    def ended(self, tally: Tally) -> Maker[None] | None: ...
+
+
+class Deed:
+    """The audit log's: that it began, and how it ended. Who is acting is whoever acts when it is asked for."""
+
+    skip: Collection[str] = ()
+
+    def __init__(self, store: Callable[[], Store], action: str, said: Mapping[str, Any]) -> None:
+        self._store, self._action, self._said, self._actor = store, action, said, actor()
+
+    def reached(self) -> Reached | None:
+        return None
+
+    def page(self, reached: Reached, *, first: bool) -> Verb[None]:
+        if first and self._actor is not None:
+            yield from self._store().verbs.note([Act(self._actor, self._action, "", self._said)])
+
+    def ended(self, tally: Tally) -> Maker[None] | None:
+        if self._actor is None:
+            return None
+        data = {**self._said, "done": tally.done, "skipped": tally.skipped}
+        act = Act(self._actor, f"{self._action}.ended", "", data)
+        return lambda: self._store().verbs.note([act])
 
 
 class Bulk:
@@ -70,13 +108,22 @@ class Bulk:
         where: Callable[[], JobFilter],
         turn: Callable[[Store, JobFilter], tuple[Turn, Again | None]],
         progress: Progress | None,
+        log: Log,
         page: int = PAGE,
     ) -> None:
         self._store, self._where, self._turn = store, where, turn
-        self._progress, self._page = progress, page
+        self._progress, self._page, self._log = progress, page, log
+
+    def logged(self, log: Log) -> Bulk:
+        """The same, with another log."""
+        return Bulk(self._store, self._where, self._turn, self._progress, log, self._page)
 
     def __await__(self) -> Generator[Any, None, Tally]:
         return self._all().__await__()
+
+    def meant(self) -> JobFilter:
+        """Which jobs, as of now."""
+        return self._where()
 
     def count(self) -> int:
         """How many jobs are meant, as of now; blocking. Nothing is done."""
@@ -90,58 +137,36 @@ class Bulk:
         return last
 
     async def __aiter__(self) -> AsyncIterator[Tally]:
-        steps, answer = self._steps(), None
-        while True:
-            try:
-                step = steps.send(answer) if not isinstance(answer, Exception) else steps.throw(answer)
-            except StopIteration:
-                return
-            answer = None
-            if isinstance(step, Tally):
-                if self._progress is not None:
-                    self._progress(step)
-                yield step
-            elif isinstance(step, Rest):
-                await asyncio.sleep(step.seconds)
-            else:
-                try:
-                    answer = await step
-                except OffpathError as error:
-                    answer = error
+        async for tally in drive(self._steps()):
+            if self._progress is not None:
+                self._progress(tally)
+            yield tally
 
     def run(self) -> Tally:
         """All of it, blocking."""
-        steps, answer, tally = self._steps(), None, Tally(0, 0, 0)
-        while True:
-            try:
-                step = steps.send(answer) if not isinstance(answer, Exception) else steps.throw(answer)
-            except StopIteration:
-                return tally
-            answer = None
-            if isinstance(step, Tally):
-                tally = step
-                if self._progress is not None:
-                    self._progress(step)
-            elif isinstance(step, Rest):
-                time.sleep(step.seconds)
-            else:
-                try:
-                    answer = step.result()
-                except OffpathError as error:
-                    answer = error
+        tally = Tally(0, 0, 0)
+        for tally in drive_sync(self._steps()):
+            if self._progress is not None:
+                self._progress(tally)
+        return tally
 
-    def _steps(self) -> Generator[Pending[Any] | Tally | Rest, Any, None]:
+    def _steps(self) -> Steps[Tally]:
         """What to wait for, and what there is to tell."""
-        store, where = self._store(), self._where()
+        store, where, log = self._store(), self._where(), self._log
         turn, again = self._turn(store, where)
-        tally = Tally(0, 0, (yield store.read(store.verbs.count_jobs(where))))
-        round, size, after = Round(), self._page, None
-        locked: list[str] = []
+        before = log.reached()
+        if before is None:
+            before = Reached(0, 0, (yield store.read(store.verbs.count_jobs(where))), None)
+        tally, after, locked = Tally(*before[:3]), before.after, list(before.locked)
+        round, size, first = Round(), self._page, after is None
+        round.skip.update(log.skip)
         while True:
             round.taken = []
             try:
-                page: Page = yield store.perform(partial(turn, after, size, round))
-            except (StoreUnavailable, SchemaError):
+                page: Page = yield store.perform(
+                    self._logged(partial(turn, after, size, round), tally, locked, first=first)
+                )
+            except (StoreUnavailable, SchemaError, LeaseLost):
                 raise
             except OffpathError as error:
                 if not round.taken or len(round.skip) >= MOST_BAD:
@@ -153,31 +178,55 @@ class Bulk:
                 signal("upkeep.skipped", duty="bulk", job=round.taken[0], error=f"{type(error).__name__}: {error}")
                 tally = tally._replace(skipped=tally.skipped + 1)
                 continue
+            first = False
             locked += page.locked
             tally = tally._replace(done=tally.done + page.done, skipped=tally.skipped + page.skipped)
-            yield tally
+            yield Told(tally)
             if page.last is None:
                 break
             after, size = page.last, min(2 * size, self._page)
         if locked and again is not None:
             tally, locked = yield from self._insist(store, again, tally, locked)
+        tally = tally._replace(skipped=tally.skipped + len(locked))
+        if (end := log.ended(tally)) is not None:
+            yield store.perform(end)
         if locked:
-            yield tally._replace(skipped=tally.skipped + len(locked))
+            yield Told(tally)
+
+    def _logged(
+        self,
+        make: Maker[Page],
+        tally: Tally,
+        locked: Sequence[str],
+        *,
+        first: bool = False,
+    ) -> Maker[Page]:
+        """A page, and what the log writes with it."""
+
+        def verb() -> Verb[Page]:
+            page = yield from make()
+            done, skipped = tally.done + page.done, tally.skipped + page.skipped
+            reached = Reached(done, skipped, tally.of, page.last or END, (*locked, *page.locked))
+            yield from self._log.page(reached, first=first)
+            return page
+
+        return verb
 
     def _insist(
         self, store: Store, again: Again, tally: Tally, locked: list[str]
-    ) -> Generator[Pending[Any] | Tally | Rest, Any, tuple[Tally, list[str]]]:
+    ) -> Generator[Pending[Any] | Told[Tally], Any, tuple[Tally, list[str]]]:
         """With those that were locked: mostly somebody was just about to settle them."""
         for rest in RESTS:
             yield Rest(rest)
             still: list[str] = []
             for begin in range(0, len(locked), self._page):
-                these = locked[begin : begin + self._page]
-                page: Page = yield store.perform(partial(again, these, Round()))
+                these, others = locked[begin : begin + self._page], locked[begin + self._page :]
+                make = self._logged(partial(again, these, Round()), tally, (*still, *others))
+                page: Page = yield store.perform(make)
                 still += page.locked
                 tally = tally._replace(done=tally.done + page.done, skipped=tally.skipped + page.skipped)
             locked = still
             if not locked:
-                yield tally
+                yield Told(tally)
                 break
         return tally, locked

@@ -17,6 +17,7 @@ from ..engine.children.inside import Line, serve, settle_in
 from ..engine.children.launch import MAIN
 from ..errors import ConfigurationError
 from ..ports import Found
+from ..ports.outbox import NewEvent
 from ..tasks import Flow, Job, Registry
 from . import desk
 
@@ -93,6 +94,12 @@ class _Refusing:
         self.submit_sync((), tx)
 
     def submit_flow_sync(self, flow: Flow[R], options: CallOptions, tx: object | None = None) -> Job[R]:
+        self.submit_sync((), tx)
+
+    async def publish(self, events: Sequence[NewEvent], tx: object | None = None) -> list[Job[None]]:
+        self.submit_sync((), tx)
+
+    def publish_sync(self, events: Sequence[NewEvent], tx: object | None = None) -> list[Job[None]]:
         self.submit_sync((), tx)
 
     def all_found(self) -> list[Found]:

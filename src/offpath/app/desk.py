@@ -15,16 +15,22 @@ from ..core import call as core
 from ..core import flow as graphs
 from ..core import lifecycle
 from ..core.ids import at_moment, is_id, random_part
+from ..core.job import Principal, principal
 from ..core.keys import rule_of
 from ..core.limits import Limit
 from ..core.options import CallOptions, Queue, TaskOptions
 from ..errors import ConfigurationError
+from ..observe import meters
 from ..ports import Enqueued, Found, Hint, NewJob, NewOperation, Pending, Store, Transport
 from ..ports.flows import NewFlow
-from ..settings import Settings
+from ..ports.outbox import NewEvent
+from ..privacy import Vault
+from ..privacy.known import use
+from ..settings import Settings, micros
 from ..tasks import AsyncTask, Flow, Job, Ready, Registry, SyncTask, Task
-from ..tracing import started
-from . import places
+from ..tracing import job_here, started
+from . import acts, places
+from .acting import actor
 
 R = TypeVar("R")
 
@@ -36,6 +42,8 @@ class Instead(Protocol):
     def submit_sync(self, calls: Sequence[core.Call], tx: object | None = None) -> list[Job[Any]]: ...
     async def submit_flow(self, flow: Flow[R], options: CallOptions, tx: object | None) -> Job[R]: ...
     def submit_flow_sync(self, flow: Flow[R], options: CallOptions, tx: object | None) -> Job[R]: ...
+    async def publish(self, events: Sequence[NewEvent], tx: object | None = None) -> list[Job[None]]: ...
+    def publish_sync(self, events: Sequence[NewEvent], tx: object | None = None) -> list[Job[None]]: ...
     def all_found(self) -> list[Found]:
         """What it has taken so far, in order."""
         ...
@@ -46,7 +54,10 @@ class Counter:
 
     def __init__(self, settings: Settings, queues: Iterable[Queue], limits: Iterable[Limit] = ()) -> None:
         self.settings = settings
+        use(settings.redact)
+        self._vault: Vault | None = None
         self.registry = Registry(queues, settings.kept(), limits)
+        self.registry.terms.audit = micros(settings.retention_audit)
         self.instead: Instead | None = importing
         self._parts: places.Parts | None = None
         self._guard = threading.Lock()
@@ -65,7 +76,7 @@ class Counter:
     def _make(self) -> places.Parts:
         with self._guard:
             if self._parts is None:
-                self._parts = places.make(self.settings.url, self.registry.terms, self.settings.schema)
+                self._parts = places.make(self.settings, self.registry.terms)
             return self._parts
 
     def use(self, url: str) -> None:
@@ -90,6 +101,13 @@ class Counter:
         """In the child: the lock may be held by a thread that is not there any more. The parts guard themselves."""
         self._guard = threading.Lock()
 
+    @property
+    def vault(self) -> Vault | None:
+        """What seals the secrets that are stored; made when the first one is."""
+        if self._vault is None and self.settings.secret_keys:
+            self._vault = Vault(self.settings.secret_keys)
+        return self._vault
+
     # -- functions → tasks --------------------------------------------------------------------------------------------
 
     def register(
@@ -112,16 +130,26 @@ class Counter:
             names=names,
         )
         self.registry.add(task)
+        if task.secret:
+            self.vault  # noqa: B018 (a key that is none, or an extra that is missing, is told now)
         return task
 
     # -- calls → jobs -------------------------------------------------------------------------------------------------
 
     def new_job(self, call: core.Call, operation: NewOperation | None = None, *, now: int | None = None) -> NewJob:
-        """The row that `call` asks for, in the trace we are in; `operation` exactly when the call is watched."""
+        """The row that `call` asks for, in the trace we are in and, unless it says so, of the same owner; `operation`
+        exactly when the call is watched."""
+        return self._new_job(call, operation, now, whose())
+
+    def _new_job(
+        self, call: core.Call, operation: NewOperation | None, now: int | None, by: Principal | None
+    ) -> NewJob:
         if now is None:
             now = self.store.now()
+        if call.using.reply_to is not None:
+            places.broker_url(self.settings)
         queue = self.registry.queues.get(call.using.queue or call.options.queue)
-        job, event = lifecycle.new(call, queue, now, fresh_id(now))
+        job, event = lifecycle.new(call, queue, now, fresh_id(now), by)
         if self.registry.limits.any:
             job = job._replace(lane=self.registry.lane(job.task, job.queue, job.args))
         return NewJob(started(job), event, operation, None if job.key is None else rule_of(call.using))
@@ -148,6 +176,7 @@ class Counter:
     async def _join(self, new: Sequence[NewJob], tx: object) -> list[Enqueued]:
         answer: Any = self.store.enqueue_on(tx, new)
         done: list[Enqueued] = await answer if inspect.isawaitable(answer) else answer
+        counted(new, done)
         return done
 
     def write_sync(self, new: Sequence[NewJob], tx: object | None) -> list[Enqueued]:
@@ -155,6 +184,7 @@ class Counter:
         if tx is None:
             return self.store.enqueue(new).result()
         done: list[Enqueued] = at_once(self.store.enqueue_on(tx, new), tx)
+        counted(new, done)
         return done
 
     def _jobs(self, calls: Sequence[core.Call], done: Sequence[Enqueued]) -> list[Job[Any]]:
@@ -176,7 +206,8 @@ class Counter:
         if self.registry.limits.any:
             for part in graph.parts:
                 self._limitable(part)
-        parts = [self.new_job(call, now=now + n) for n, call in enumerate(calls, 1)]
+        by = principal(whole.job)
+        parts = [self._new_job(call, None, now + n, by) for n, call in enumerate(calls, 1)]
         row, jobs, edges = graphs.rows(graph, whole.job, [new.job for new in parts])
         return NewFlow(
             whole._replace(job=row),
@@ -199,38 +230,54 @@ class Counter:
     async def submit_flow(self, flow: Flow[R], options: CallOptions, tx: object | None) -> Job[R]:
         if self.instead is not None:
             return await self.instead.submit_flow(flow, options, tx)
-        new = self.new_flow(flow, options)
-        if tx is None:
-            said = await self.store.perform(lambda: self.store.verbs.enqueue_flow(new))
-        else:
-            answer: Any = self.store.read_on(tx, self.store.verbs.enqueue_flow(new))
-            said = await answer if inspect.isawaitable(answer) else answer
+        said = await self.write_flow(self.new_flow(flow, options), tx)
         return Job(self, said.id, graphs.TASK, said.existing, flow.read)
 
     def submit_flow_sync(self, flow: Flow[R], options: CallOptions, tx: object | None) -> Job[R]:
         if self.instead is not None:
             return self.instead.submit_flow_sync(flow, options, tx)
-        new = self.new_flow(flow, options)
-        if tx is None:
-            said = self.store.perform(lambda: self.store.verbs.enqueue_flow(new)).result()
-        else:
-            said = at_once(self.store.read_on(tx, self.store.verbs.enqueue_flow(new)), tx)
+        said = self.write_flow_sync(self.new_flow(flow, options), tx)
         return Job(self, said.id, graphs.TASK, said.existing, flow.read)
+
+    async def write_flow(self, new: NewFlow, tx: object | None) -> Enqueued:
+        """Insert a flow's rows: in a transaction of our own, or in the caller's."""
+        if tx is None:
+            done = await self.store.perform(lambda: self.store.verbs.enqueue_flow(new))
+        else:
+            answer: Any = self.store.run_on(tx, self.store.verbs.enqueue_flow(new))
+            done = await answer if inspect.isawaitable(answer) else answer
+        counted_flow(new, done)
+        return done
+
+    def write_flow_sync(self, new: NewFlow, tx: object | None) -> Enqueued:
+        """The same, blocking."""
+        if tx is None:
+            done = self.store.perform(lambda: self.store.verbs.enqueue_flow(new)).result()
+        else:
+            done = at_once(self.store.run_on(tx, self.store.verbs.enqueue_flow(new)), tx)
+        counted_flow(new, done)
+        return done
 
     # -- jobs that are there ------------------------------------------------------------------------------------------
 
     def find(self, id: str) -> Pending[Found | None]:
         return self.store.read(self.store.verbs.find(id)) if is_id(id) else Ready(None)
 
+    def look(self, id: str) -> Pending[Found | None]:
+        """`find`, for whoever is to see the values of a job; remembered, if it is somebody."""
+        if actor() is None or not is_id(id):
+            return self.find(id)
+        return self.store.perform(acts.looking(self.store, id))
+
     def stop(self, id: str, reason: str) -> Pending[Found | None]:
-        return self.store.perform(lambda: self.store.verbs.cancel(id, reason)) if is_id(id) else Ready(None)
+        return self.store.perform(acts.stopping(self.store, id, reason)) if is_id(id) else Ready(None)
 
     def retry(self, id: str, max_attempts: int | None = None) -> Pending[Enqueued]:
         new = fresh_id(self.store.now())
-        return self.store.perform(lambda: self.store.verbs.retry(id, new, max_attempts))
+        return self.store.perform(acts.again(self.store, id, new, max_attempts))
 
     def delete(self, id: str) -> Pending[bool]:
-        return self.store.perform(lambda: self.store.verbs.delete(id)) if is_id(id) else Ready(False)
+        return self.store.perform(acts.erasing(self.store, id)) if is_id(id) else Ready(False)
 
     def listen(self, on_hint: Callable[[Hint], None]) -> Callable[[], None]:
         return self.transport.subscribe(on_hint)
@@ -242,6 +289,25 @@ class Counter:
     def encoder(self, task: str) -> Callable[[Any], str]:
         known = self.registry.get(task)
         return known.encode_result if known else json.dumps
+
+
+def whose() -> Principal | None:
+    """Whose attempt we are in."""
+    job = job_here()
+    return None if job is None else principal(job)
+
+
+def counted(new: Sequence[NewJob], done: Sequence[Enqueued]) -> None:
+    """These jobs have been written. (What the store commits by itself it counts itself.)"""
+    if meters.on is not None:
+        said = zip(new, done, strict=True)
+        meters.on.enqueued((one.job.queue, one.job.task) for one, there in said if not there.existing)
+
+
+def counted_flow(new: NewFlow, done: Enqueued) -> None:
+    """All of this flow has been written, or none of it."""
+    if meters.on is not None and not done.existing:
+        meters.on.enqueued((one.job.queue, one.job.task) for one in (new.flow, *new.parts))
 
 
 def at_once(answer: Any, tx: object) -> Any:

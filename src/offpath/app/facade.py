@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from .. import settings as config
+from ..core import redact
 from ..core.limits import Limit
 from ..core.options import Queue, TaskGiven, TaskOptions
 from ..errors import ConfigurationError
@@ -37,14 +37,18 @@ from ..tasks import (
     local_names,
     plain_calls,
 )
-from . import places
+from . import bulkjob, places
 from .batches import Batches
+from .consuming import Consuming
 from .declaring import Scheduling
 from .desk import Counter
+from .events import Events
 from .flows import Flows
 from .lifespan import Lifespan
-from .loop import run_and_leave
+from .loop import in_a_loop, on_main_thread, run_and_leave
 from .managing import Managing
+from .owners import Owners
+from .publishing import Publishing
 from .serving import Queues, weights
 
 if TYPE_CHECKING:
@@ -84,13 +88,14 @@ class Applied(list[str]):
         return self
 
 
-class Offpath(Managing, Batches, Scheduling, Flows):
+class Offpath(Managing, Owners, Batches, Scheduling, Flows, Events, Publishing, Consuming):
     """An application's jobs.
 
     url       sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host:port/name; without one,
               OFFPATH_DATABASE
     queues    Queue(…) declarations; a queue that is only named needs none
     limits    Limit(…) values that hold over all jobs together, or per a parameter for every task that has it
+    transport redis://…, amqp://…, kafka://… or sqs://…: what carries hints between processes (a setting)
     settings  any field of `Settings` by name (lease, poll, concurrency, threads, drain, retention, …); what is not
               given here comes from `OFFPATH_<NAME>`, then from the defaults
 
@@ -108,11 +113,13 @@ class Offpath(Managing, Batches, Scheduling, Flows):
         checked = config.settle(url, dict(settings))
         if checked.url:
             places.check(checked.url)
+        places.check_broker(checked)
         self._desk = Counter(checked, queues, limits)
         self._entered = 0
+        self._begin_to_publish()
 
     def __repr__(self) -> str:
-        return f"<Offpath {self.settings.url}>"
+        return f"<Offpath {redact.url(self.settings.url)}>"
 
     # -- parts, for integrations --------------------------------------------------------------------------------------
 
@@ -291,7 +298,7 @@ class Offpath(Managing, Batches, Scheduling, Flows):
         """
         done = Applied(self.store.migrate())
         if done:
-            signal("store.migrated", url=self.settings.url, migrations=",".join(done))
+            signal("store.migrated", url=redact.url(self.settings.url), migrations=",".join(done))
         return done
 
     def close(self) -> None:
@@ -338,14 +345,14 @@ class Offpath(Managing, Batches, Scheduling, Flows):
         until_empty  end when nothing that this worker could run is ready, and nothing runs anywhere; jobs scheduled
                      for later do not hold it
         """
-        if _in_a_loop():
+        if in_a_loop():
             raise ConfigurationError("run_worker has a loop of its own; inside one, use `async with jobs.worker():`")
         run_and_leave(self._run(queues, concurrency, until_empty), self.settings.cancel_grace)
 
     async def _run(self, queues: Queues | None, concurrency: int | None, until_empty: bool) -> None:
         worker = self.make_worker(queues, concurrency, until_empty)  # wrong arguments are told before anything opens
         async with self:
-            await worker.run(signals=_on_main_thread())
+            await worker.run(signals=on_main_thread())
 
     def make_worker(
         self, queues: Queues | None = None, concurrency: int | None = None, until_empty: bool = False
@@ -354,25 +361,27 @@ class Offpath(Managing, Batches, Scheduling, Flows):
         from ..engine.worker import Worker
 
         settings = self.settings
+        if settings.broker or settings.transport:
+            places.make_broker(settings)  # an extra that is missing, or an option that nobody knows, is told now
         if concurrency is not None:
             settings = replace(settings, concurrency=config.checked("concurrency", concurrency))
+        bulkjob.known(self._desk)
         registry, names = self.registry, None
         if queues is not None:
             served = weights(queues, registry)
             registry, names = registry.weighted(served), list(served)
-        return Worker(self.store, self.transport, registry, settings, queues=names, until_empty=until_empty)
-
-
-def _in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _on_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+            unknown = sorted(name for name in set(served) - self.queues.known() if not name.startswith("offpath."))
+            if unknown:
+                signal("worker.unknown_queues", queues=",".join(unknown))
+        return Worker(
+            self.store,
+            self.transport,
+            registry,
+            settings,
+            queues=names,
+            until_empty=until_empty,
+            consumers=None if until_empty else self._consumers(),
+        )
 
 
 def _report(running: asyncio.Task[None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from typing import Any
 
@@ -33,3 +34,15 @@ async def _clear(grace: float) -> None:
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # what is abandoned has been told of already
     if left:
         await asyncio.wait(left, timeout=grace)
+
+
+def in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

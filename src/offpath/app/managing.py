@@ -8,17 +8,19 @@ from typing import Any, TypeVar, Unpack
 
 from ..core import alerts, redact, selection
 from ..core.alerts import AlertGiven
-from ..core.checks import shown, whole
+from ..core.checks import flag, shown, whole
 from ..core.ids import is_id
 from ..core.job import LIVE, TERMINAL, State
 from ..core.retry import check_max_attempts
-from ..core.selection import JobFilter, Which
+from ..core.selection import JobFilter, Which, as_json
 from ..errors import ArgumentError, ConfigurationError, NotFound
 from ..ports import Found, Page, Pending, Round, Store, Verb
 from ..tasks import JobInfo, Task, found, info_of
-from .bulk import Again, Bulk, Progress, Tally, Turn
+from .auditing import Auditing
+from .bulk import PAGE, Again, Bulk, Deed, Progress, Tally, Turn
 from .desk import Counter, fresh_id
 from .queues import QueueBoard
+from .watching import Watching
 
 T = TypeVar("T", bound=Task[..., Any])
 
@@ -44,7 +46,7 @@ class Inspection:
     retried_as: str | None
 
 
-class Managing:
+class Managing(Auditing, Watching):
     """A part of `Offpath`."""
 
     _desk: Counter
@@ -88,13 +90,14 @@ class Managing:
         return store.read(store.verbs.count_jobs(self._desk_filter(which))).result()
 
     async def inspect(self, id: str, *, arguments: bool = False) -> Inspection:
-        """A job with its arguments and its result: their shapes, or with `arguments=True` their values. NotFound."""
-        there = found(id, await self._desk.find(id))
+        """A job with its arguments and its result: their shapes, or with `arguments=True` their values, which the
+        audit log remembers when somebody is acting (see `offpath.app.acting`). NotFound."""
+        there = found(id, await (self._desk.look if arguments else self._desk.find)(id))
         return _inspection(there, arguments, await self._again(id))
 
     def inspect_sync(self, id: str, *, arguments: bool = False) -> Inspection:
         """The same, blocking."""
-        there = found(id, self._desk.find(id).result())
+        there = found(id, (self._desk.look if arguments else self._desk.find)(id).result())
         return _inspection(there, arguments, self._again(id).result())
 
     def _again(self, id: str) -> Pending[str | None]:
@@ -132,7 +135,8 @@ class Managing:
 
             return page, lambda ids, round: store.verbs.cancel_these(ids, where, reason, round)
 
-        return self._bulk("cancel_many", which, LIVE, LIVE, turn, progress)
+        deed = Deed(self._opened, "jobs.cancel", {"filter": as_json(which), "reason": reason})
+        return self._bulk("cancel_many", which, LIVE, LIVE, turn, progress, deed)
 
     def cancel_many_sync(
         self, *, reason: str = "cancel requested", progress: Progress | None = None, **which: Unpack[Which]
@@ -146,11 +150,18 @@ class Managing:
         """Run every job that `which` means again, as a new job with a fresh budget of attempts (`max_attempts`, or as
         many as before). See `Bulk`.
 
-        Without a state, those that failed are meant. A job that has been run again before is skipped, so that the same
-        call twice runs none twice; so is one whose key a live job has, or whose arguments have been erased.
+        Without a state, those that failed are meant; without any filter, it is a ConfigurationError. Only those that
+        have not been run again yet are meant (`outstanding=True`, said or not), so that the same call twice runs none
+        twice. Skipped is one whose key a live job has, whose arguments have been erased, or that is a flow.
         """
         if max_attempts is not None:
             check_max_attempts(max_attempts)
+        if not flag(which.get("outstanding", True), "outstanding"):
+            raise ConfigurationError("what has been run again is not run again with many: outstanding cannot be False")
+        if "outstanding" not in which and selection.select(which, 0) == JobFilter():
+            which = {}  # and that is refused below, as of the others
+        else:
+            which = {**which, "outstanding": True}
 
         def turn(store: Store, where: JobFilter) -> tuple[Turn, None]:
             def page(after: str | None, limit: int, round: Round) -> Verb[Page]:
@@ -160,7 +171,8 @@ class Managing:
 
             return page, None
 
-        return self._bulk("retry_many", {**which, "outstanding": True}, TERMINAL, FAILED, turn, progress, RETRIES)
+        deed = Deed(self._opened, "jobs.retry", {"filter": as_json(which), "max_attempts": max_attempts})
+        return self._bulk("retry_many", which, TERMINAL, FAILED, turn, progress, deed, RETRIES)
 
     def retry_many_sync(
         self, *, max_attempts: int | None = None, progress: Progress | None = None, **which: Unpack[Which]
@@ -180,11 +192,15 @@ class Managing:
 
             return page, None
 
-        return self._bulk("delete_many", which, TERMINAL, TERMINAL, turn, progress)
+        deed = Deed(self._opened, "jobs.delete", {"filter": as_json(which)})
+        return self._bulk("delete_many", which, TERMINAL, TERMINAL, turn, progress, deed)
 
     def delete_many_sync(self, *, progress: Progress | None = None, **which: Unpack[Which]) -> Tally:
         """The same, blocking."""
         return self.delete_many(progress=progress, **which).run()
+
+    def _opened(self) -> Store:
+        return self._desk.store
 
     def _bulk(
         self,
@@ -194,7 +210,8 @@ class Managing:
         default: frozenset[State],
         turn: Callable[[Store, JobFilter], tuple[Turn, Again | None]],
         progress: Progress | None,
-        page: int | None = None,
+        deed: Deed,
+        page: int = PAGE,
     ) -> Bulk:
         """Checked now; `older_than` counts from when it begins."""
 
@@ -203,8 +220,7 @@ class Managing:
 
         where(0)
         desk = self._desk
-        more = {} if page is None else {"page": page}
-        return Bulk(lambda: desk.store, lambda: where(desk.store.now()), turn, progress, **more)
+        return Bulk(lambda: desk.store, lambda: where(desk.store.now()), turn, progress, deed, page)
 
     # -- being told ---------------------------------------------------------------------------------------------------
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import time
 from collections.abc import Iterator
 
+from ..core import bulk
+from ..core.backlog import QueueLoad
 from ..core.options import check_name
 from ..core.queues import QueueInfo, stand
 from ..errors import ConfigurationError, ResultTimeout
-from ..ports import Pending
+from ..ports import Pending, Verb
+from .acting import recorded
 from .desk import Counter
+from .then import Then
+from .watching import loads
 
 FIRST_LOOK, LAST_LOOK = 0.02, 1.0  # s between two looks at a queue that drains
 MAX_REASON = 1_000
+ONE = 100_000  # jobs of one queue that are counted
 
 Standing = list[QueueInfo]
 
@@ -59,7 +66,7 @@ class QueueBoard:
         up, which is a ResultTimeout.
         """
         looks = _Looks(name, timeout)
-        await self._pause(name, reason)
+        await self._pause(name, reason, "queue.drain")
         for pause in looks:
             info = await self.get(name)
             if not info.running:
@@ -71,7 +78,7 @@ class QueueBoard:
     def drain_sync(self, name: str, *, reason: str = "draining", timeout: float | None = None) -> QueueInfo:
         """The same, blocking."""
         looks = _Looks(name, timeout)
-        self._pause(name, reason).result()
+        self._pause(name, reason, "queue.drain").result()
         for pause in looks:
             info = self.get_sync(name)
             if not info.running:
@@ -95,7 +102,7 @@ class QueueBoard:
     def known(self) -> set[str]:
         """The queues that are declared, or where tasks go by default."""
         registry = self._desk.registry
-        tasks = (registry.get(name) for name in registry.names())
+        tasks = (registry.get(name) for name in registry.names() if name != bulk.TASK)  # that is ours, not theirs
         return set(registry.queues).union(task.options.queue for task in tasks if task is not None)
 
     async def list(self) -> Standing:
@@ -108,15 +115,50 @@ class QueueBoard:
         counts, paused, now = self._desk.store.read(self._desk.store.verbs.standing(None)).result()
         return stand(self.known(), counts, paused, now)
 
-    def _pause(self, name: str, reason: str) -> Pending[None]:
+    async def loads(self) -> builtins.list[QueueLoad]:
+        """How full each queue is and how fast it is worked off: quick, since no count goes beyond 20,000, nor
+        all of one state together beyond 100,000."""
+        store = self._desk.store
+        return await store.read(loads(store.verbs, self.known()))
+
+    def loads_sync(self) -> builtins.list[QueueLoad]:
+        """The same, blocking."""
+        store = self._desk.store
+        return store.read(loads(store.verbs, self.known())).result()
+
+    async def load(self, name: str) -> QueueLoad:
+        """The same of one queue, counted up to 100,000."""
+        check_name(name, "queue")
+        store = self._desk.store
+        [found] = await store.read(loads(store.verbs, (), name, ONE))
+        return found
+
+    def load_sync(self, name: str) -> QueueLoad:
+        """The same, blocking."""
+        check_name(name, "queue")
+        store = self._desk.store
+        [found] = store.read(loads(store.verbs, (), name, ONE)).result()
+        return found
+
+    def _pause(self, name: str, reason: str, action: str = "queue.pause") -> Pending[None]:
         check_name(name, "queue")
         if reason:
             check_name(reason, "reason", MAX_REASON)
-        return self._desk.store.perform(lambda: self._desk.store.verbs.pause(name, reason))
+        store = self._desk.store
+        made = recorded(store, lambda: store.verbs.pause(name, reason), action, name, lambda _: {"reason": reason})
+        return store.perform(made)
 
     def _resume(self, name: str) -> Pending[None]:
         check_name(name, "queue")
-        return self._desk.store.perform(lambda: self._desk.store.verbs.resume(name))
+        store = self._desk.store
+
+        def verb() -> Verb[bool]:
+            paused = yield from store.verbs.paused()
+            yield from store.verbs.resume(name)
+            return any(row.name == name for row in paused)
+
+        done = recorded(store, verb, "queue.resume", name, lambda was: {} if was else None)
+        return Then(store.perform(done), lambda _: None)
 
 
 class _Looks:

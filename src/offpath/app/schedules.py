@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Collection, Generator
+import json
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from ..core import schedule as core
 from ..core.checks import whole
@@ -15,27 +16,11 @@ from ..errors import ConfigurationError, Conflict, NotFound
 from ..ports import Enqueued, NewJob, Pending, Verb
 from ..tasks import Call, Job, Schedule
 from ..tasks.scheduling import check_call, check_schedule
+from .acting import Said, recorded
 from .desk import Counter, fresh_id
-
-A = TypeVar("A")
-B = TypeVar("B")
+from .then import Then
 
 PAGE = 500
-
-
-class Then(Generic[A, B]):
-    """A `Pending` of what a function makes of another's result."""
-
-    __slots__ = ("_make", "_pending")
-
-    def __init__(self, pending: Pending[A], make: Callable[[A], B]) -> None:
-        self._pending, self._make = pending, make
-
-    def __await__(self) -> Generator[Any, None, B]:
-        return self._make((yield from self._pending.__await__()))
-
-    def result(self, timeout: float | None = None) -> B:
-        return self._make(self._pending.result(timeout))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +29,14 @@ class ScheduleInfo:
 
     next_at    its next tick; None: there is none any more
     declared   in code (rather than put by API)
+    queue      where its jobs go
     last_tick, last_job, last_at   the newest tick that became a job, the id of that job, and when
     skipped    how many ticks found the job of an earlier one still there, and were dropped
     """
 
     name: str
     task: str
+    queue: str
     schedule: Schedule
     next_at: datetime | None
     paused: bool
@@ -94,7 +81,7 @@ class Schedules:
             row = row._replace(updated_at=now)
             return row if same else row._replace(anchor=now, next_at=schedule.first(now))
 
-        return self._change(name, change)
+        return self._change(name, change, "schedule.put")
 
     def list(self) -> Pending[builtins.list[ScheduleInfo]]:
         """All of them, by name."""
@@ -105,18 +92,21 @@ class Schedules:
         return Then(self._row(name), lambda row: info(_found(name, row)))
 
     def explain(self, name: str, n: int = 10) -> Pending[builtins.list[datetime]]:
-        """Its next `n` ticks (1 to 10,000), in its own time zone, as if it were not paused. One that is only declared,
-        and that no worker has written down yet, is explained too. NotFound."""
+        """Its next `n` ticks (1 to 10,000) from now on, in its own time zone, as if it were not paused. One that is
+        only declared, and that no worker has written down yet, is explained too. NotFound."""
         whole(n, 1, 10_000, "n")
+        now = self._desk.store.now()
         declared = self._desk.registry.schedules.get(name)
 
         def ticks(row: ScheduleRow | None) -> builtins.list[datetime]:
             if row is None and declared is not None:
-                anchor = self._desk.store.now()
+                anchor = now
                 schedule, first = declared[0], declared[0].first(anchor)
             else:
                 row = _found(name, row)
                 schedule, first, anchor = Schedule.from_json(row.spec), row.next_at, row.anchor
+                if first is not None and first <= now:  # it is late, and of those that were missed few will run
+                    first = schedule.after(now, anchor)
             if first is None:
                 return []
             return [schedule.local(tick) for tick in (first, *schedule.ticks(first, anchor, n - 1))]
@@ -130,7 +120,7 @@ class Schedules:
             row = _found(name, row)
             return row if row.paused else row._replace(paused=True, revision=row.revision + 1, updated_at=now)
 
-        return self._change(name, change)
+        return self._change(name, change, "schedule.pause")
 
     def resume(self, name: str) -> Pending[ScheduleInfo]:
         """Go on with the next tick from now; those of the pause are not made up for. NotFound."""
@@ -144,7 +134,7 @@ class Schedules:
                 next_at = Schedule.from_json(row.spec).after(now, row.anchor)
             return row._replace(paused=False, next_at=next_at, revision=row.revision + 1, updated_at=now)
 
-        return self._change(name, change)
+        return self._change(name, change, "schedule.resume")
 
     def run_now(self, name: str) -> Pending[Job[Any]]:
         """Enqueue its job now, besides its ticks, also when it is paused. With overlap "skip" or "queue" there is one
@@ -164,7 +154,10 @@ class Schedules:
                 raise _missing(name)
             return Job(self._desk, said.id, "", said.existing)
 
-        return Then(self._desk.store.perform(verb), job)
+        def says(said: Enqueued | None) -> Said | None:
+            return None if said is None or said.existing else {"job": said.id}
+
+        return Then(self._desk.store.perform(recorded(self._desk.store, verb, "schedule.run", name, says)), job)
 
     def delete(self, name: str) -> Pending[None]:
         """Remove it; its jobs stay. NotFound; Conflict when code that runs now declares it."""
@@ -173,7 +166,9 @@ class Schedules:
             _not_in_code(_found(name, row), alive, "remove it there, or pause it")
 
         core.check_schedule_name(name)
-        return Then(self._desk.store.perform(lambda: self._desk.store.verbs.change_schedule(name, change)), _nothing)
+        store = self._desk.store
+        gone = recorded(store, lambda: store.verbs.change_schedule(name, change), "schedule.delete", name)
+        return Then(store.perform(gone), _nothing)
 
     # ── below ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -181,11 +176,20 @@ class Schedules:
         return self._desk.store.read(self._desk.store.verbs.schedule(core.check_schedule_name(name)))
 
     def _change(
-        self, name: str, change: Callable[[ScheduleRow | None, int, Collection[str]], ScheduleRow]
+        self, name: str, change: Callable[[ScheduleRow | None, int, Collection[str]], ScheduleRow], action: str
     ) -> Pending[ScheduleInfo]:
         core.check_schedule_name(name)
-        done = self._desk.store.perform(lambda: self._desk.store.verbs.change_schedule(name, change))
-        return Then(done, lambda row: info(_found(name, row)))
+        store, before = self._desk.store, builtins.list[ScheduleRow | None]()
+
+        def noticed(row: ScheduleRow | None, now: int, alive: Collection[str]) -> ScheduleRow:
+            before[:] = [row]
+            return change(row, now, alive)
+
+        def says(row: ScheduleRow | None) -> Said | None:
+            return None if row == before[0] else {}
+
+        done = recorded(store, lambda: store.verbs.change_schedule(name, noticed), action, name, says)
+        return Then(store.perform(done), lambda row: info(_found(name, row)))
 
     def _all(self) -> Verb[builtins.list[ScheduleRow]]:
         rows: list[ScheduleRow] = []
@@ -200,6 +204,7 @@ def info(row: ScheduleRow) -> ScheduleInfo:
     return ScheduleInfo(
         name=row.name,
         task=row.task,
+        queue=json.loads(row.call)["queue"],
         schedule=Schedule.from_json(row.spec),
         next_at=_utc(row.next_at),
         paused=row.paused,

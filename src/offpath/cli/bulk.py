@@ -1,20 +1,28 @@
-"""`offpath jobs cancel|retry|delete` without an id: to all that the filters mean, after asking."""
+"""`offpath jobs cancel|retry|delete` without an id: to all that the filters mean, after showing which and asking.
+
+Ctrl-C ends it after the page that is being written, says how far it came, and exits 130; a second one does not wait for
+that. What is done stays done, and the same command again goes on with the rest.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 from ..app import Offpath
 from ..app.bulk import Bulk, Progress, Tally
-from ..core.selection import Which
+from ..core.job import LIVE, TERMINAL, State
+from ..core.selection import Which, narrowed, select
 from ..errors import ConfigurationError
-from . import filters
-from .target import opened
+from . import filters, listing, printing, progress
+from .target import opened, plain
 
-BAR = 30  # characters
+SAMPLE = 5
 Make = Callable[[Offpath, Which, Progress | None], Bulk]
 
 
@@ -22,59 +30,118 @@ def cancel(options: argparse.Namespace) -> int:
     def make(jobs: Offpath, which: Which, progress: Progress | None) -> Bulk:
         return jobs.cancel_many(reason=options.reason, progress=progress, **which)
 
-    return _do(options, "canceled", make)
+    return _do(options, "cancel", "canceled", make, LIVE, LIVE)
 
 
 def retry(options: argparse.Namespace) -> int:
     def make(jobs: Offpath, which: Which, progress: Progress | None) -> Bulk:
         return jobs.retry_many(max_attempts=options.max_attempts, progress=progress, **which)
 
-    return _do(options, "run again", make)
+    return _do(options, "retry", "run again", make, TERMINAL, {State.FAILED})
 
 
 def delete(options: argparse.Namespace) -> int:
-    return _do(options, "erased", lambda jobs, which, progress: jobs.delete_many(progress=progress, **which))
+    def make(jobs: Offpath, which: Which, progress: Progress | None) -> Bulk:
+        return jobs.delete_many(progress=progress, **which)
+
+    return _do(options, "delete", "erased", make, TERMINAL, TERMINAL)
 
 
-def _do(options: argparse.Namespace, what: str, make: Make) -> int:
-    """0 when it was done (or only counted), 1 when whoever was asked said no, 2 when nobody could be asked."""
+def _do(
+    options: argparse.Namespace, verb: str, what: str, make: Make, able: Collection[State], states: Collection[State]
+) -> int:
+    """To jobs in some of the states `able`, or when none is named in `states`.
+
+    0 when it was done (or only counted), 1 when whoever was asked said no, 2 when nobody could be asked, 130 when it
+    was interrupted."""
     which = filters.which(options)
     if not which:
         raise ConfigurationError("say which: the id of a job, or filters such as --queue, --task or --state")
+    narrowed(select(which, 0), able, states, f"jobs {verb}")  # what is said wrongly is told in the words of the command
     with opened(options) as jobs:
-        bulk = make(jobs, which, None)
-        count = bulk.count()
+        count = make(jobs, which, None).count()
+        if not count and not options.json and (said := listing.errors(jobs, which)):
+            printing.say(f"no jobs{said}")
         if options.dry_run:
-            print(json.dumps({"of": count}) if options.json else f"{_jobs(count)} would be {what}")
-            return 0
-        if not options.yes and count and not _sure(f"{_jobs(count)} will be {what}"):
-            return 1
-        bar = sys.stderr.isatty()
-        try:
-            tally = make(jobs, which, _bar if bar else None).run()
-        finally:
-            if bar:
-                print(file=sys.stderr)
+            return _preview(options, _sample(jobs, which, states, verb), count, what)
+        if not options.yes and count:
+            if not sys.stdin.isatty():
+                raise ConfigurationError(
+                    f"{printing.many(count)} will be {what}: say --yes to do it, or --dry-run to count only"
+                )
+            if not options.json:
+                listing.table(_sample(jobs, which, states, verb), "", stream=sys.stderr)
+            if not sure(f"about to {verb} {printing.many(count)}"):
+                return 1
+        seen = Tally(0, 0, count)
+        with interruptible() as told, progress.bar(what, options.json) as show:
+
+            def note(tally: Tally) -> None:
+                nonlocal seen
+                seen = tally
+                show(tally.done + tally.skipped, tally.of)
+                if told.is_set():
+                    raise KeyboardInterrupt
+
+            try:
+                tally = make(jobs, which, note).run()
+            except KeyboardInterrupt:
+                tally = None
+    if tally is None:
+        if options.json:
+            printing.as_json(seen._asdict() | {"interrupted": True})
+        printing.say(
+            f"interrupted: {seen.done:,} of {printing.many(seen.of)} {what}; the same command goes on with the rest"
+        )
+        return 130
     if options.json:
-        print(json.dumps(tally._asdict()))
+        printing.as_json(tally._asdict())
     else:
-        print(f"{_jobs(tally.done)} {what}" + (f", {tally.skipped} skipped" if tally.skipped else ""))
+        print(f"{printing.many(tally.done)} {what}" + (f", {tally.skipped:,} skipped" if tally.skipped else ""))
     return 0
 
 
-def _sure(what: str) -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigurationError(f"{what}: say --yes to do it, or --dry-run to count only")
-    print(f"{what}. Sure? [y/N] ", end="", file=sys.stderr, flush=True)
+def _preview(options: argparse.Namespace, sample: list[dict[str, Any]], count: int, what: str) -> int:
+    if options.json:
+        printing.as_json({"of": count, "sample": sample})
+        return 0
+    if sample:
+        listing.table(sample, "")
+    print(f"{printing.many(count)} would be {what}")
+    return 0
+
+
+def _sample(jobs: Offpath, which: Which, states: Collection[State], verb: str) -> list[dict[str, Any]]:
+    """The newest of those that are meant."""
+    shown: Which = {**which}
+    if "state" not in shown:
+        shown["state"] = sorted(state.name.lower() for state in states)
+    if verb == "retry":
+        shown["outstanding"] = True
+    return [plain(info) for info in jobs.list_sync(limit=SAMPLE, **shown)]
+
+
+def sure(what: str) -> bool:
+    """Whether whoever sits at the terminal says yes."""
+    print(f"{printing.line(what)}. Sure? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _bar(tally: Tally) -> None:
-    """Rewrites its line. Others may have come since they were counted, so it may be more than all of them."""
-    seen = tally.done + tally.skipped
-    full = BAR if not tally.of else min(BAR, BAR * seen // tally.of)
-    print(f"\r[{'#' * full}{' ' * (BAR - full)}] {seen} of {tally.of}", end="", file=sys.stderr, flush=True)
+@contextlib.contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event that the first SIGINT sets; the second one interrupts as usual."""
+    told = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
 
+    def hear(number: int, frame: object) -> None:
+        if told.is_set():
+            raise KeyboardInterrupt
+        told.set()
 
-def _jobs(count: int) -> str:
-    return "1 job" if count == 1 else f"{count} jobs"
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,63 +1,55 @@
 """`offpath doctor`: what is wrong, and what to do about it. Each check is a line; nothing is written.
 
-0: no problem; 1: there is one; 2, as everywhere: asked wrongly, or the database cannot be used.
+0: no problem; 1: there is one; 2, as everywhere: asked wrongly, or the database cannot be used. (With --json that is
+a finding, too.)
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 
-from ..app import Offpath, places
+from ..app import places
+from ..app.doctor import examine
+from ..core import redact
 from ..core.checks import number
-from ..core.health import Check, few, judge
+from ..core.health import Check
 from ..errors import ConfigurationError, StoreError
+from . import printing
 from .target import application_or_database
+
+AWAY = "let the URL lead to a database that can be used; nothing else was looked at"
 
 
 def run(options: argparse.Namespace) -> int:
     """Print every check, and what to do where something is not as it should be."""
     long = number(options.long, 0, 1e9, "--long")
     jobs = application_or_database(options)
-    if not places.exists(jobs.settings.url):
-        raise ConfigurationError(f"there is no database at {jobs.settings.url}")
+    unusable = False
     try:
+        if not places.exists(jobs.settings.url):
+            where = redact.url(jobs.settings.url)
+            raise ConfigurationError(f"there is no database at {where}: correct the URL, or run `offpath migrate`")
         checks = examine(jobs, long)
+    except (StoreError, ConfigurationError) as error:
+        if not options.json:
+            raise
+        unusable, checks = True, [Check("database", "problem", str(error), AWAY)]
     finally:
         jobs.close()
     if options.json:
-        print(json.dumps([check._asdict() for check in checks], ensure_ascii=False))
+        printing.as_json([check._asdict() for check in checks])
     else:
         _print(checks)
+    if unusable:
+        return 2
     return 1 if any(check.state == "problem" for check in checks) else 0
-
-
-def examine(jobs: Offpath, long: float) -> list[Check]:
-    """Everything there is to say; StoreError when the database cannot be used at all."""
-    store = jobs.store
-    lacking = store.lacking()
-    checks = store.doctor(long)
-    if lacking:
-        detail = f"the database lacks {few(lacking)}; jobs were not looked at"
-        return [*checks, Check("schema", "problem", detail, "run `offpath migrate`")]
-    checks.append(Check("schema", "ok", "every migration of this version has been applied"))
-    try:
-        vitals = store.read(store.verbs.vitals()).result()
-    except StoreError as error:  # somebody has locked the tables, or we may not read them: the rest still helps
-        return [*checks, Check("jobs", "problem", f"could not be looked at: {error}", "see the checks above")]
-    return [*checks, *judge(vitals)]
 
 
 def _print(checks: Sequence[Check]) -> None:
     state = max(len(check.state) for check in checks)
     name = max(len(check.check) for check in checks)
     for check in checks:
-        print(f"{check.state:{state}}  {check.check:{name}}  {_line(check.detail)}")
+        print(f"{check.state:{state}}  {check.check:{name}}  {printing.line(check.detail)}")
         if check.remedy is not None:
-            print(f"{'':{state}}  {'':{name}}  → {_line(check.remedy)}")
-
-
-def _line(text: str) -> str:
-    """On one line, with nothing in it that a terminal would obey."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+            print(f"{'':{state}}  {'':{name}}  → {printing.line(check.remedy)}")

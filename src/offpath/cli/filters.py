@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 
-from ..core.selection import Which
+from ..app import Offpath
+from ..core.ids import is_id
+from ..core.selection import JobFilter, Which
 from ..errors import ConfigurationError
 
+LAST = "ffffffff-ffff-7fff-bfff-ffffffffffff"  # no id is greater
+LEAST = 4  # characters that may stand for an id
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
@@ -40,6 +44,23 @@ def duration(text: str, flag: str) -> float:
     if said is None:
         raise ConfigurationError(f"{flag} wants a duration such as 30s, 15m, 12h or 7d, not {text!r}")
     return float(said[1]) * UNITS[said[2] or "s"]
+
+
+def one(jobs: Offpath, said: str) -> str:
+    """The id of the job that is meant: capitals will do, and so will its beginning, if no other job's id begins so.
+
+    What can be no id is given back as it is: there is no such job. ConfigurationError when it may be several.
+    """
+    text = said.strip().lower()
+    last = text + LAST[len(text) :]
+    if len(text) < LEAST or is_id(text) or not is_id(last):
+        return text if is_id(text) else said
+    store, limit = jobs.store, 6
+    found = store.read(store.verbs.list_jobs(JobFilter(), last, limit)).result()
+    ids = [row.id for row in (there.job or there.finished for there in found) if row and row.id.startswith(text)]
+    if len(ids) > 1:
+        raise ConfigurationError(f"{said!r} may be {', '.join(ids[: limit - 1])}: say more of its id")
+    return ids[0] if ids else said
 
 
 def alone(options: argparse.Namespace) -> None:

@@ -1,16 +1,11 @@
-"""Every command and every flag, in one place."""
+"""Every command and every flag: `build` is the list, `groups.py` has those that look at one kind of thing."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 
-from ..core.job import State
-from . import doctor, jobs, migrate, queues, schedules, worker
-
-Run = Callable[[argparse.Namespace], int]
-STATES = [state.name.lower() for state in State]
+from . import asyncapi, completion, dashboard, doctor, flags, groups, metrics, migrate, owners, tail, top, worker
 
 
 def build() -> argparse.ArgumentParser:
@@ -18,13 +13,44 @@ def build() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="offpath",
         description="Durable background jobs behind an HTTP API.",
-        epilog="Flags beat OFFPATH_* variables beat defaults. Exit 0 done, 1 not done, 2 asked wrongly or no database.",
+        epilog="Flags beat OFFPATH_* variables beat defaults. Exit 0 done, 1 not done, 2 asked wrongly or no database, "
+        "130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=_version())
-    _where(parser, here=True)
+    flags.where(parser, here=True)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _worker(commands)
+    _migrate(commands)
+    _doctor(commands)
+    _top(commands)
+    _tail(commands)
+    groups.jobs_(commands)
+    groups.queues_(commands)
+    groups.schedules_(commands)
+    groups.flows_(commands)
+    groups.limits_(commands)
+    groups.workers_(commands)
+    groups.webhooks_(commands)
+    groups.alerts_(commands)
+    groups.audit_(commands)
+    _owners(commands)
+    _dashboard(commands)
+    _metrics(commands)
+    _asyncapi(commands)
+    _completion(commands)
+    return parser
 
-    command = _command(commands, "worker", worker.run, "run jobs until SIGTERM or SIGINT")
+
+def _worker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = flags.add(
+        commands,
+        "worker",
+        worker.run,
+        "run jobs until SIGTERM or SIGINT",
+        "--app shop.tasks:jobs worker",
+        "--app shop.tasks:jobs worker --queues critical:6,mail --concurrency 50",
+        "--app shop.tasks:jobs worker --until-empty",
+    )
     command.add_argument(
         "--queues",
         metavar="A,B:3",
@@ -54,12 +80,39 @@ def build() -> argparse.ArgumentParser:
     command.add_argument(
         "--log-level",
         metavar="LEVEL",
-        default=os.environ.get("OFFPATH_LOG_LEVEL", "info"),
         choices=["debug", "info", "warning", "error"],
-        help="debug, info, warning or error (OFFPATH_LOG_LEVEL; default: info)",
+        help="debug, info, warning or error (OFFPATH_LOG_LEVEL; default: the app's own logging, or info)",
+    )
+    command.add_argument(
+        "--log-format",
+        metavar="FORMAT",
+        choices=["text", "json"],
+        help="text, or json: one object a line (OFFPATH_LOG_FORMAT; default: the app's own logging, or text)",
+    )
+    command.add_argument(
+        "--port",
+        metavar="N",
+        type=int,
+        help="serve /metrics, /livez and /readyz there; with --processes each worker has the next port (default: not)",
+    )
+    command.add_argument(
+        "--bind",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="the address that --port listens on; 0.0.0.0 for Prometheus and probes elsewhere (default: 127.0.0.1)",
     )
 
-    command = _command(commands, "migrate", migrate.run, "create the tables or bring them forward")
+
+def _migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = flags.add(
+        commands,
+        "migrate",
+        migrate.run,
+        "create the tables or bring them forward",
+        "--database sqlite:///app.db migrate",
+        "migrate --check",
+        "migrate --print | less",
+    )
     which = command.add_mutually_exclusive_group()
     which.add_argument("--print", action="store_true", dest="show", help="only print the SQL of every migration")
     which.add_argument(
@@ -73,7 +126,16 @@ def build() -> argparse.ArgumentParser:
         help="print the names of the migrations (applied, or with --check lacking) as a JSON array",
     )
 
-    command = _command(commands, "doctor", doctor.run, "say what is wrong, and what to do about it")
+
+def _doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = flags.add(
+        commands,
+        "doctor",
+        doctor.run,
+        "say what is wrong, and what to do about it",
+        "--app shop.tasks:jobs doctor",
+        "doctor --json",
+    )
     command.add_argument(
         "--long",
         metavar="SECONDS",
@@ -81,146 +143,145 @@ def build() -> argparse.ArgumentParser:
         default=60.0,
         help="how long a transaction may be open before it is named (default: 60)",
     )
-    _json(command)
+    flags.json(command)
 
-    group = commands.add_parser(
-        "jobs", help="look at jobs and change them", description="Look at jobs and change them."
+
+def _dashboard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = flags.add(
+        commands,
+        "dashboard",
+        dashboard.run,
+        "serve the dashboard, to this machine alone",
+        "--app shop.tasks:jobs dashboard",
+        "--app shop.tasks:jobs dashboard --writable --port 8321",
     )
-    verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    command = _command(verbs, "list", jobs.list_jobs, "list jobs, the newest first")
-    _filters(command)
-    command.add_argument("--limit", metavar="N", type=int, default=50, help="at most so many (default: 50)")
-    command.add_argument("--after", metavar="ID", help="go on after this job, the last one of the page before")
-    _json(command)
-    command = _command(verbs, "show", jobs.show, "show everything about one job")
-    command.add_argument("id", metavar="ID", help="the job's id")
+    command.add_argument("--port", metavar="P", type=int, default=8321, help="0: any free one (default: 8321)")
     command.add_argument(
-        "--arguments",
-        action="store_true",
-        dest="values",
-        help="arguments and result as they are, not only their shapes and lengths",
+        "--host", metavar="ADDRESS", default="127.0.0.1", help="another than this machine's own takes a --token"
     )
-    _json(command)
-    for name, run, text in (
-        ("retry", jobs.retry, "run finished jobs again, as new ones: one by its id, or all that the filters mean"),
-        ("cancel", jobs.cancel, "ask jobs to stop: one by its id, or all that the filters mean"),
-        ("delete", jobs.delete, "erase finished jobs: one by its id, or all that the filters mean"),
-    ):
-        command = _command(verbs, name, run, text)
-        command.add_argument("id", metavar="ID", nargs="?", help="the job's id; without it, filters say which")
-        if run is jobs.cancel:
-            command.add_argument(
-                "--reason", metavar="TEXT", default="canceled by an operator", help="kept with the job"
-            )
-        if run is jobs.retry:
-            command.add_argument("--max-attempts", metavar="N", type=int, help="a budget other than the one it had")
-        _filters(command)
-        command.add_argument("--dry-run", action="store_true", help="only count them")
-        command.add_argument("--yes", action="store_true", help="do not ask")
-        _json(command)
-
-    group = commands.add_parser(
-        "queues", help="look at queues and pause them", description="Look at queues, pause them."
+    command.add_argument("--writable", action="store_true", help="let it change things and show arguments")
+    command.add_argument(
+        "--token",
+        metavar="TEXT",
+        default=os.environ.get("OFFPATH_DASHBOARD_TOKEN"),
+        help="what to sign in with, 16 characters or more (OFFPATH_DASHBOARD_TOKEN: others cannot see it in `ps`)",
     )
-    verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _json(_command(verbs, "list", queues.list_queues, "list queues, and what is in them"))
-    for name, run, text in (
-        ("pause", queues.pause, "let workers claim nothing more from a queue"),
-        ("resume", queues.resume, "let workers claim from it again"),
-        ("drain", queues.drain, "pause a queue and wait until nothing of it runs any more"),
-    ):
-        command = _command(verbs, name, run, text)
-        command.add_argument("name", metavar="NAME", help="the queue's name")
-        if run is not queues.resume:
-            command.add_argument("--reason", metavar="TEXT", default="paused by an operator", help="for whoever asks")
-        if run is queues.drain:
-            command.add_argument(
-                "--timeout", metavar="DURATION", help="wait no longer than 30s, 15m, … (default: for ever)"
-            )
-        _json(command)
-    _schedules(commands)
-    return parser
 
 
-def _filters(command: argparse.ArgumentParser) -> None:
+def _metrics(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = flags.add(
+        commands,
+        "metrics",
+        metrics.run,
+        "print what is shipped ready for Grafana and Prometheus",
+        "metrics grafana > offpath.json",
+        "metrics rules > offpath-rules.yml",
+    )
+    command.add_argument(
+        "what", choices=["grafana", "rules"], help="grafana: a dashboard, JSON; rules: alerting rules, YAML"
+    )
+
+
+def _asyncapi(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = flags.add(
+        commands,
+        "asyncapi",
+        asyncapi.run,
+        "print the AsyncAPI 3 document: what is published and consumed",
+        "--app shop.tasks:jobs asyncapi > asyncapi.json",
+    )
+    command.add_argument("--title", metavar="TEXT", default="", help="(default: the application's group or source)")
+    command.add_argument("--api-version", metavar="TEXT", default="1.0.0", help="of its interface (default: 1.0.0)")
+    command.add_argument("--json", action="store_true", help="on one line; the document is JSON either way")
+
+
+def _top(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = flags.add(
+        commands,
+        "top",
+        top.run,
+        "show queues, workers and jobs, live: q ends it, p holds it",
+        "top",
+        "--database postgresql://app@db/shop top --every 5",
+        "top --once --json",
+    )
+    command.add_argument(
+        "--every", metavar="SECONDS", type=float, default=2.0, help="look so often (default: 2, at least 0.2)"
+    )
+    command.add_argument("--once", action="store_true", help="look once, print it and end")
+    flags.json(command, "print JSON: an object on a line for each look")
+
+
+def _tail(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = flags.add(
+        commands,
+        "tail",
+        tail.run,
+        "print what happens, as it happens: one line for each event",
+        "tail",
+        "tail --queue mail --state failed --since 15m",
+        "tail --job 01890a5d-ac96-774b-bcce-b302099a8057",
+        "tail --json | jq -r 'select(.event == \"failed\") | .job'",
+    )
+    flags.queue_and_task(command)
+    command.add_argument("--job", metavar="ID", help="only this job; ends when it has ended")
     command.add_argument(
         "--state",
         metavar="STATE",
         action="append",
-        choices=STATES,
+        choices=flags.STATES,
         default=[],
-        help=f"only in this state, repeatable: {', '.join(STATES)}",
+        help=f"only events that lead to this state, repeatable: {', '.join(flags.STATES)}",
     )
-    command.add_argument("--queue", metavar="NAME", help="only in this queue")
-    command.add_argument("--task", metavar="NAME", help="only of this task")
-    command.add_argument("--owner", metavar="NAME", help="only this owner's")
-    command.add_argument("--key-prefix", metavar="TEXT", help="only with a key that begins so")
-    command.add_argument(
-        "--older-than",
-        metavar="DURATION",
-        help="only enqueued longer ago than 30s, 15m, 12h, 7d; of what has ended: ended",
+    command.add_argument("--since", metavar="DURATION", help="begin with what happened within 30s, 15m, 12h, …")
+    flags.json(command, "print NDJSON: an object on a line for each event")
+
+
+def _owners(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = flags.add(
+        commands,
+        "export",
+        owners.export,
+        "write all that is kept of an owner, as NDJSON",
+        "export --owner ann --out ann.ndjson",
+        "export --owner ann --tenant acme | gzip > ann.ndjson.gz",
     )
-    command.add_argument(
-        "--error", metavar="KIND", help="only ended with this kind of error (timeout, raised, …) or class of exception"
+    _whose(command)
+    command.add_argument("--secrets", action="store_true", help="show the values of Secrets (default: masked)")
+    command.add_argument("--out", metavar="FILE", help="write it there, readable by you alone (default: to stdout)")
+    flags.json(command, "say what was written as JSON, on stderr (what is written is NDJSON either way)")
+    command = flags.add(
+        commands,
+        "purge",
+        owners.purge,
+        "erase all that is kept of an owner",
+        "purge --owner ann",
+        "purge --owner ann --tenant acme --yes --json",
     )
-    command.add_argument("--outstanding", action="store_true", help="only what has ended and has not been run again")
+    _whose(command)
+    command.add_argument("--cancel", action="store_true", help="stop and erase what has not ended, too")
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    flags.json(command)
 
 
-def _schedules(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "look at schedules and change them"
-    group = commands.add_parser("schedules", help=text, description=f"{text.capitalize()}.")
-    verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _json(_command(verbs, "list", schedules.list_schedules, "list schedules by name"))
-    for name, run, said in (
-        ("show", schedules.show, "show everything about one schedule"),
-        ("explain", schedules.explain, "say when it runs next, in its time zone and in UTC"),
-        ("pause", schedules.pause, "let no tick become a job until it is resumed"),
-        ("resume", schedules.resume, "go on with the next tick"),
-        ("run", schedules.run, "enqueue its job now, besides its ticks"),
-        ("delete", schedules.delete, "remove one that no running code declares"),
-    ):
-        command = _command(verbs, name, run, said)
-        command.add_argument("name", metavar="NAME", help="the schedule's name")
-        if run is schedules.explain:
-            command.add_argument("--runs", metavar="N", type=int, default=10, help="so many (default: 10)")
-        _json(command)
+def _whose(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--owner", metavar="ID", required=True, help="whose")
+    command.add_argument("--tenant", metavar="ID", default="", help="in which tenant (default: in none)")
 
 
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: Run, text: str
-) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    _where(command, here=False)
-    command.set_defaults(run=run)
-    return command
-
-
-def _where(parser: argparse.ArgumentParser, *, here: bool) -> None:
-    """The flags that may stand before the command or after it; only before it do they have a default."""
-    missing = argparse.SUPPRESS
-    parser.add_argument(
-        "--app",
-        metavar="MODULE:ATTR",
-        default=os.environ.get("OFFPATH_APP") if here else missing,
-        help="your Offpath object, as in shop.tasks:jobs (OFFPATH_APP)",
+def _completion(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = flags.add(
+        commands,
+        "completion",
+        completion.run,
+        "print a script with which a shell completes commands and flags",
+        "completion bash > ~/.local/share/bash-completion/completions/offpath",
+        "completion zsh > ~/.zfunc/_offpath",
+        "completion fish > ~/.config/fish/completions/offpath.fish",
     )
-    parser.add_argument(
-        "--app-dir",
-        metavar="DIR",
-        default="." if here else missing,
-        help="look for that module here first (default: the current directory)",
-    )
-    parser.add_argument(
-        "--database",
-        metavar="URL",
-        default=None if here else missing,
-        help="sqlite:///file.db or postgresql://user@host:port/name, instead of the application's own (without either: "
-        "OFFPATH_DATABASE)",
-    )
-
-
-def _json(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("shell", choices=completion.SHELLS, help=f"one of {', '.join(completion.SHELLS)}")
+    command.add_argument("--json", action="store_true", help="print the script as a JSON string")
+    command.add_argument("--names", choices=completion.KINDS, help=argparse.SUPPRESS)
 
 
 def _version() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import queue
 import signal
@@ -29,8 +30,9 @@ class Told(NamedTuple):
     number: int
 
 
-def run(arguments: Sequence[str], count: int) -> int:
-    """Start `count` workers with these arguments and stay until all have ended.
+def run(arguments: Sequence[str], count: int, port: int | None = None) -> int:
+    """Start `count` workers with these arguments and stay until all have ended. `port` of the first one's pages; each
+    other one has the next, and so has whoever replaces it.
 
     SIGTERM and SIGINT are handed on: the first lets them drain, the second ends them at once; should we be killed, they
     drain by themselves. A worker that ends in order (0: --until-empty, or told to stop by somebody else) is not
@@ -42,15 +44,16 @@ def run(arguments: Sequence[str], count: int) -> int:
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda n, _: heard.put(Told(n))) for number in numbers}
     try:
-        return _Crew(command, heard).run(count)
+        return _Crew(command, heard, port).run(count)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 class _Crew:
-    def __init__(self, command: Sequence[str], heard: queue.SimpleQueue[Ended | Told]) -> None:
-        self._command = command
+    def __init__(self, command: Sequence[str], heard: queue.SimpleQueue[Ended | Told], port: int | None) -> None:
+        self._command, self._port = command, port
+        self._places: dict[subprocess.Popen[bytes], int] = {}
         self._heard = heard
         self._alive: dict[subprocess.Popen[bytes], float] = {}  # and when it was started
         self._first: set[subprocess.Popen[bytes]] = set()
@@ -78,9 +81,14 @@ class _Crew:
 
     def _start(self) -> subprocess.Popen[bytes]:
         life = self._life[0]
+        place = next(n for n in itertools.count() if n not in self._places.values())
+        pages = [] if self._port is None else ["--port", str(self._port and self._port + place)]
         # A process group of its own: Ctrl-C reaches only us, and the worker is told once, not twice.
-        process = subprocess.Popen([*self._command, "--life", str(life)], process_group=0, pass_fds=[life])  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
+            [*self._command, *pages, "--life", str(life)], process_group=0, pass_fds=[life]
+        )
         self._alive[process] = time.monotonic()
+        self._places[process] = place
         threading.Thread(target=self._wait, args=(process,), daemon=True).start()
         return process
 
@@ -95,6 +103,7 @@ class _Crew:
 
     def _ended(self, said: Ended) -> None:
         lived = time.monotonic() - self._alive.pop(said.process)
+        del self._places[said.process]
         if said.code == USAGE and said.process in self._first and not self._stopping:
             self._code = USAGE
             self._stop(signal.SIGTERM)

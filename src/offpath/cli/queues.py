@@ -1,10 +1,8 @@
-"""`offpath queues list|pause|resume|drain`."""
+"""`offpath queues list|show|pause|resume|drain`."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 
 from ..app import Offpath
 from ..core.queues import QueueInfo
@@ -19,10 +17,17 @@ def list_queues(options: argparse.Namespace) -> int:
     with opened(options) as jobs:
         rows = [plain(info) for info in jobs.queues.list_sync()]
     if options.json:
-        print(json.dumps(rows, ensure_ascii=False))
+        printing.as_json(rows)
     else:
-        people = [row | {"age": None if row["age"] is None else f"{row['age']:.0f} s"} for row in rows]
-        printing.table(people, COLUMNS, "no queues")
+        printing.table([row | {"age": printing.age(row["age"])} for row in rows], COLUMNS, "no queues")
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """How one queue stands. A name that nobody has heard of is an empty queue, and said to be so."""
+    with opened(options) as jobs:
+        _warn(jobs, options.name)
+        printing.record(plain(jobs.queues.get_sync(options.name)), options.json)
     return 0
 
 
@@ -49,14 +54,15 @@ def _warn(jobs: Offpath, name: str) -> None:
     """Any name will do, so a mistyped one does too."""
     there = {info.name for info in jobs.queues.list_sync()}
     if name not in there:
-        print(f"offpath: there is no job in queue {printing.cell(name)} and nothing declares it", file=sys.stderr)
+        printing.say(f"there is no job in queue {name} and nothing declares it")
 
 
 def _print(options: argparse.Namespace, info: QueueInfo) -> int:
     if options.json:
-        print(json.dumps(plain(info), ensure_ascii=False))
+        printing.as_json(plain(info))
     else:
         state = "paused" if info.paused else "not paused"
-        waits = info.ready + info.scheduled + info.waiting
-        print(f"{printing.cell(info.name)} is {state}: {info.running} running, {waits} waiting")
+        counts = {"running": info.running, "ready": info.ready, "scheduled": info.scheduled, "waiting": info.waiting}
+        there = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing in it"
+        print(f"{printing.cell(info.name)} is {state}: {there}")
     return 0

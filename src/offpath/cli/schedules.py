@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +12,7 @@ from ..app.schedules import ScheduleInfo
 from ..core.checks import whole
 from ..errors import NotFound
 from .jobs import brief
-from .printing import record, table
+from .printing import as_json, line, record, say, table
 from .target import opened
 
 LATE = 60_000_000  # µs
@@ -24,10 +23,7 @@ def list_schedules(options: argparse.Namespace) -> int:
     """Print all schedules by name: a table, or with --json an array of objects."""
     with opened(options) as jobs:
         rows = [plain(found, jobs.store.now()) for found in jobs.schedules.list().result()]
-    if options.json:
-        print(json.dumps(rows, ensure_ascii=False))
-    else:
-        table(rows, COLUMNS, "no schedules")
+    table(rows, COLUMNS, "no schedules", to_json=options.json)
     return 0
 
 
@@ -51,9 +47,9 @@ def explain(options: argparse.Namespace) -> int:
     rows = [{"local": tick.isoformat(), "utc": _utc(tick)} for tick in ticks]
     if options.json:
         said = {"name": options.name, "when": str(schedule), "zone": schedule.zone, "state": state, "runs": rows}
-        print(json.dumps(said, ensure_ascii=False))
+        as_json(said)
         return 0
-    print(f"{options.name}: {schedule}" + ("" if state == "active" else f" ({state})"))
+    print(line(f"{options.name}: {schedule}" + ("" if state == "active" else f" ({state})")))
     table([{schedule.zone: row["local"], "UTC": row["utc"]} for row in rows], None, "it never runs again")
     return 0
 
@@ -78,12 +74,12 @@ def run(options: argparse.Namespace) -> int:
         job = jobs.schedules.run_now(options.name).result()
         data = _job(jobs, job.id) | {"existing": job.existing}
     if options.json:
-        print(json.dumps(data, ensure_ascii=False))
+        as_json(data)
     elif not job.existing:
-        print(f"{job.id} runs {options.name}")
+        print(line(f"{job.id} runs {options.name}"))
     if not job.existing:
         return 0
-    print(f"offpath: nothing was enqueued: job {job.id} of {options.name} has not ended", file=sys.stderr)
+    say(f"nothing was enqueued: job {job.id} of {options.name} has not ended")
     return 1
 
 
@@ -91,12 +87,18 @@ def delete(options: argparse.Namespace) -> int:
     """Remove a schedule; its jobs stay."""
     with opened(options) as jobs:
         jobs.schedules.delete(options.name).result()
-    print(json.dumps({"name": options.name, "deleted": True}) if options.json else f"{options.name} is deleted")
+    if options.json:
+        as_json({"name": options.name, "deleted": True})
+    else:
+        print(line(f"{options.name} is deleted"))
     return 0
 
 
 def _changed(options: argparse.Namespace, found: ScheduleInfo, now: int, text: str) -> int:
-    print(json.dumps(plain(found, now), ensure_ascii=False) if options.json else f"{found.name} {text}")
+    if options.json:
+        as_json(plain(found, now))
+    else:
+        print(line(f"{found.name} {text}"))
     return 0
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import getpass
 import importlib
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,6 +15,8 @@ from datetime import datetime
 from typing import Any
 
 from ..app import Offpath, places
+from ..app.acting import acting
+from ..core import redact
 from ..errors import ConfigurationError
 
 
@@ -39,15 +43,42 @@ def application_or_database(options: argparse.Namespace) -> Offpath:
 
 @contextlib.contextmanager
 def opened(options: argparse.Namespace) -> Iterator[Offpath]:
-    """The same, open, on a database that is there."""
+    """The same, open, on a database that is there and has tables of ours."""
     jobs = application_or_database(options)
-    if not places.exists(jobs.settings.url):  # a mistyped path must not become a new, empty database
-        raise ConfigurationError(f"there is no database at {jobs.settings.url}")
+    demand_file(jobs)
     try:
+        _demand_tables(jobs)
         jobs.store.open()  # a database that cannot be used says so in one sentence, before anything else
-        yield jobs
+        with acting(actor()):
+            yield jobs
     finally:
         jobs.close()
+
+
+def demand_file(jobs: Offpath) -> None:
+    """ConfigurationError when there is no database: a mistyped path must not become a new, empty one."""
+    if not places.exists(jobs.settings.url):
+        url = redact.url(jobs.settings.url)
+        raise ConfigurationError(f"there is no database at {url}: correct the URL, or run `offpath migrate`")
+
+
+def _demand_tables(jobs: Offpath) -> None:
+    """A store that is opened makes its tables where it finds none. Whoever looks, or has mistyped a name, does not want
+    them: only `migrate` and workers make them."""
+    if len(jobs.store.lacking()) < len(jobs.store.migrations()):
+        return
+    url, schema = redact.url(jobs.settings.url), jobs.settings.schema
+    where, what = (url, "the URL") if url.startswith("sqlite") else (f"schema {schema} of {url}", "it (OFFPATH_SCHEMA)")
+    raise ConfigurationError(f"there are no offpath tables in {where}: correct {what}, or run `offpath migrate`")
+
+
+def actor(by: str = "cli") -> str:
+    """Who types: `cli:USER@HOST`."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # an account without a name, as in containers
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    return f"{by}:{user}@{socket.gethostname()}"[:255]
 
 
 def plain(value: Any) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def refuse(raw: bytes, depth: int = MAX_DEPTH) -> str | None:
 
 
 NOT_FINITE = "contains NaN or an infinite number, which JSON does not have"
+UNSTORABLE = "has a secret that cannot be stored"  # why would say something of it
 SURROGATE = "contains a lone surrogate, which UTF-8 does not have"
 
 

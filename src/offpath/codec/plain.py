@@ -16,7 +16,10 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 from uuid import UUID
 
+from ..core.redact import MASK
 from ..errors import MissingExtraError
+from ..privacy.secret import Secret, bare, is_secret, is_storing, read, storing, written
+from ..privacy.vault import Unsealable
 from .guards import MAX_DEPTH, Unfit, plain_json, refuse
 
 
@@ -28,10 +31,16 @@ class Carrier(NamedTuple):
 
 
 class PlainShape:
-    """One annotation. MissingExtraError when only pydantic could carry it."""
+    """One annotation. MissingExtraError when only pydantic could carry it. `secret`: there may be a Secret in it."""
 
-    def __init__(self, carrier: Carrier) -> None:
+    def __init__(self, carrier: Carrier, secret: bool = False) -> None:
         self._carrier = carrier
+        self.secret = secret
+
+    def check(self, value: Any) -> Any:
+        """The value as its type. Unfit."""
+        with storing(None):
+            return self._carrier.load(self._carrier.dump(value))
 
     def dump(self, value: Any) -> bytes:
         return plain_json(self._carrier.dump(value))
@@ -52,7 +61,10 @@ class PlainRecord(PlainShape):
             name: carrier(annotation, f"{label}: parameter {name!r}") for name, (annotation, _) in fields.items()
         }
         self._required = [name for name, (_, required) in fields.items() if required]
-        super().__init__(Carrier(lambda values: self._each(values, 0), lambda data: self._each(data, 1)))
+        super().__init__(
+            Carrier(lambda values: self._each(values, 0), lambda data: self._each(data, 1)),
+            any(_has_secret(annotation) for annotation, _ in fields.values()),
+        )
 
     def _each(self, values: Any, way: int) -> dict[str, Any]:
         done: dict[str, Any] = {}
@@ -82,8 +94,38 @@ class PlainRecord(PlainShape):
         return None
 
 
-def shape(annotation: Any, label: str) -> PlainShape:
-    return PlainShape(carrier(annotation, label))
+def shape(annotation: Any, label: str, tolerant: bool = False) -> PlainShape:
+    return PlainShape(carrier(annotation, label), _has_secret(annotation))
+
+
+def _has_secret(annotation: Any) -> bool:
+    return is_secret(annotation) or any(_has_secret(one) for one in get_args(annotation))
+
+
+def secret_carrier(annotation: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Of `Secret[annotation]`. What is wrong with a value is told without the value."""
+    inner = carrier(annotation, "Secret")
+
+    def dump(value: Any) -> Any:
+        try:
+            text = plain_json(inner.dump(bare(value))).decode()
+        except Unfit:
+            raise Unfit(f"is a Secret whose value must be {_named(annotation)}") from None
+        return written(text) if is_storing() else MASK
+
+    def load(data: Any) -> Any:
+        try:
+            return Secret.of(inner.load(json.loads(read(data))))
+        except Unfit:
+            raise Unfit(f"is a Secret whose value must be {_named(annotation)}") from None
+        except Unsealable as error:
+            raise Unfit(f"is a secret that cannot be read: {error}") from None
+
+    return dump, load
+
+
+def _named(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 record = PlainRecord
@@ -108,6 +150,9 @@ def carrier(annotation: Any, label: str) -> Carrier:
         return _dict(carrier(args[1], label) if args else _ANY)
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return Carrier(lambda value: _through(annotation, value).value, lambda data: _through(annotation, data))
+    own = getattr(origin or annotation, "__offpath_carrier__", None)
+    if own is not None:
+        return Carrier(*own(args))
     raise MissingExtraError(f"{label}: the type {annotation!r}", "http")
 
 

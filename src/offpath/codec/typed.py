@@ -5,20 +5,22 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer
 from typing_extensions import TypedDict
 
 from ..errors import ConfigurationError
-from .guards import SURROGATE, Unfit, disguised, keys_lost, refuse
+from . import secrets
+from .guards import SURROGATE, UNSTORABLE, Unfit, disguised, keys_lost, refuse
 
 # base64: bytes of any value survive. constants: NaN is written as NaN, to be found and refused, where pydantic's
 # default writes null and nobody ever hears of it.
 _READING = ConfigDict(extra="forbid", val_json_bytes="base64")
+_TOLERANT = ConfigDict(extra="ignore", val_json_bytes="base64")  # what others send may say more than it used to
 _WRITING = CoreConfig(ser_json_bytes="base64", ser_json_inf_nan="constants")
 _REPLACED = "\ufffd".encode()
 _UNREADABLE = re.compile(r"'type': '(?:is-subclass|callable)'")  # core schemas that no JSON fits
@@ -39,9 +41,11 @@ class TypedShape:
         core = str(adapter.core_schema)
         if _UNREADABLE.search(core):
             raise ConfigurationError(f"{label}: it has no JSON form: classes and functions cannot be stored")
-        if "'writeOnly': True" in str(schema):
+        self.secret = secrets.has_secrets(core)
+        if "'_serialize_secret'" in core or "_serialize_secret " in core:
             raise ConfigurationError(
-                f"{label}: a secret is written as asterisks and would not come back; pass it as str"
+                f"{label}: pydantic's Secret[…] is written as asterisks and would not come back; take offpath's: "
+                "from offpath.privacy import Secret"
             )
         self._loose = bool(_LOOSE.search(core)) or core.count(_DICT) > core.count(_TEXT_DICT)
         # Only inside a class with settings of its own can something be written that is not what was meant.
@@ -50,6 +54,10 @@ class TypedShape:
         # Written by field name, or by alias where others read it too (a result over HTTP): both come back.
         self._read = functools.partial(adapter.validator.validate_json, by_alias=True, by_name=True)
         self._write = SchemaSerializer(adapter.core_schema, _WRITING).to_json
+        if self.secret:
+            reader, writer = secrets.both(adapter.core_schema)
+            self._read = functools.partial(reader.validate_json, by_alias=True, by_name=True)
+            self._write = writer.to_json
 
     def outward(self) -> TypedShape:
         """The same, written by alias, as OpenAPI describes it: unless an alias is for writing only and would not be
@@ -58,6 +66,15 @@ class TypedShape:
         computed = written - set(_names(self._adapter.json_schema(mode="serialization", by_alias=False)))
         self._by_alias = computed <= read
         return self
+
+    def check(self, value: Any) -> Any:
+        """The value as its type. Unfit."""
+        try:
+            return self._validate(value)
+        except ValidationError as error:
+            raise _unfit(error) from None
+        except (UnicodeError, ValueError, TypeError, RecursionError, ArithmeticError) as error:
+            raise Unfit(f"{type(error).__name__}: {error}") from error
 
     def dump(self, value: Any) -> bytes:
         """Unfit when the value is not of the type or cannot be written."""
@@ -102,7 +119,7 @@ class TypedRecord(TypedShape):
         self._label = label
         self._fields = {name: annotation for name, (annotation, _) in fields.items()}
         wanted = {
-            name: annotation if required else NotRequired[annotation] for name, (annotation, required) in fields.items()
+            name: (_own(said) if required else NotRequired[_own(said)]) for name, (said, required) in fields.items()
         }
         record = _make_record("Arguments", wanted)
         record.__pydantic_config__ = _READING
@@ -127,18 +144,58 @@ class TypedRecord(TypedShape):
         return None
 
 
-def shape(annotation: Any, label: str) -> TypedShape:
-    """ConfigurationError, beginning with `label`, when the annotation cannot be carried both ways."""
-    return TypedShape(_adapter(annotation, label), label).outward()
+def shape(annotation: Any, label: str, tolerant: bool = False) -> TypedShape:
+    """ConfigurationError, beginning with `label`, when the annotation cannot be carried both ways. `tolerant`: members
+    that a class without settings of its own does not know are passed over."""
+    return TypedShape(_adapter(annotation, label, _TOLERANT if tolerant else _READING), label).outward()
+
+
+def schemas(
+    wanted: Mapping[str, tuple[TypedShape, JsonSchemaMode]], place: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """JSON Schemas of these shapes, by the same names, and of the classes they refer to, by name; `place` begins such a
+    reference. A shape that is written by field name (see `outward`) is described so, its classes with a name of their
+    own."""
+    found: dict[str, Any] = {}
+    classes: dict[str, Any] = {}
+    for by_alias, mark in ((True, ""), (False, ".fields")):
+        some: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
+            (name, mode, shape._adapter)
+            for name, (shape, mode) in wanted.items()
+            if (shape._by_alias or shape._root) is by_alias
+        ]
+        if some:
+            each, rest = TypeAdapter.json_schemas(
+                some, by_alias=by_alias, ref_template=f"{place}{{model}}{mark}", schema_generator=_Schema
+            )
+            found |= {name: schema for (name, _), schema in each.items()}
+            classes |= {f"{name}{mark}": schema for name, schema in rest.get("$defs", {}).items()}
+    return found, classes
 
 
 record = TypedRecord
 
 
-def _adapter(annotation: Any, label: str) -> TypeAdapter[Any]:
+class _Own:
+    """pydantic takes a generic dataclass for one of its own making, whatever its class says of itself."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: Any, handler: Any) -> Any:
+        return get_origin(source).__get_pydantic_core_schema__(source, handler)
+
+
+def _own(annotation: Any) -> Any:
+    """The annotation; of a generic class of ours (`CloudEvent[T]`), with a note of that."""
+    if get_origin(annotation) is Annotated:
+        return Annotated[(_own(get_args(annotation)[0]), *get_args(annotation)[1:])]
+    return Annotated[annotation, _Own] if hasattr(get_origin(annotation), "__offpath_carrier__") else annotation
+
+
+def _adapter(annotation: Any, label: str, config: ConfigDict = _READING) -> TypeAdapter[Any]:
+    annotation = _own(annotation)
     try:
         try:
-            return TypeAdapter(annotation, config=_READING)
+            return TypeAdapter(annotation, config=config)
         except PydanticUserError as error:
             if error.code != "type-adapter-config-unused":
                 raise
@@ -192,4 +249,6 @@ def _plain_words(message: str) -> str:
         return SURROGATE
     if "depth exceeded" in message or "Circular reference" in message:
         return "is nested too deeply, or contains itself"
+    if UNSTORABLE in message:
+        return UNSTORABLE
     return message[:1].lower() + message[1:]

@@ -9,28 +9,66 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from ..errors import ConfigurationError
-from .checks import shown, whole
+from .checks import number, shown, whole
 from .options import SECOND, check_name
 from .retry import Seconds, seconds
 
-Kind = Literal["dead_letters", "age"]
+Kind = Literal["dead_letters", "age", "depth", "error_rate", "workers", "schedule_late", "endpoints_disabled"]
 News = Literal["raised", "resolved"]
-MOST = 1_000_000  # dead letters that a rule may wait for
-COUNTED = 10  # times its threshold, to which a rule's dead letters are counted
+MOST = 1_000_000  # that a rule may wait for, of what is counted
+COUNTED = 10  # times its threshold, to which a rule counts
+PERMILLE = 1_000  # a rate is watched as so many of a thousand
+
+
+class Shape(NamedTuple):
+    """What one kind of rule takes, and what its values are.
+
+    unit    of the value told: it is divided by this
+    takes   what may be said beside the threshold and `clear`
+    needs   of those, what must be
+    below   raised when the value is *less* than the threshold, and resolved when it is no less than `clear`
+    """
+
+    unit: int = 1
+    takes: tuple[str, ...] = ("queue",)
+    needs: tuple[str, ...] = ()
+    below: bool = False
+
+
+KINDS: Mapping[str, Shape] = MappingProxyType(
+    {
+        "dead_letters": Shape(takes=("within", "queue", "task"), needs=("within",)),
+        "age": Shape(SECOND),
+        "depth": Shape(),
+        "error_rate": Shape(PERMILLE, ("within", "at_least", "queue", "task"), ("within",)),
+        "workers": Shape(takes=(), below=True),
+        "schedule_late": Shape(SECOND, ()),
+        "endpoints_disabled": Shape(takes=()),
+    }
+)
+"""By what is watched. A rule is of exactly one kind: the one whose threshold is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What to watch. `kind` "dead_letters": jobs that failed for good within the last `within` µs; "age": µs that the
-    oldest ready job has waited.
+    """What to watch; values and thresholds are whole numbers.
+
+    dead_letters        jobs that failed for good within the last `within` µs
+    age                 µs that the oldest ready job has waited
+    depth               ready jobs of the queue, or of the fullest one
+    error_rate          of a thousand attempts that ended within `within`, so many failed; 0 below `at_least` of them
+    workers             workers that are alive
+    schedule_late       µs by which the latest of the schedules that are not paused is behind
+    endpoints_disabled  webhook endpoints that were disabled because they failed
 
     name    what it is called in the database: one row, for all workers
-    above   raised when the value is greater
-    clear   resolved when it is not greater than this
-    task    only dead letters of this task
+    above   raised when the value is greater (kind "workers": less)
+    clear   resolved when it is not greater than this (not less)
+    task    only attempts and dead letters of this task
     tell    the task, by name, whose job gets the alert as its argument; None: only the log hears of it
     """
 
@@ -42,11 +80,16 @@ class Rule:
     queue: str | None = None
     task: str | None = None
     tell: str | None = None
+    at_least: int = 0
 
     @property
     def most(self) -> int:
         """How far it is worth counting."""
         return max(100, COUNTED * self.above)
+
+    @property
+    def shape(self) -> Shape:
+        return KINDS[self.kind]
 
 
 class AlertRow(NamedTuple):
@@ -59,19 +102,32 @@ class AlertRow(NamedTuple):
 
 
 class AlertGiven(TypedDict, total=False):
-    """What to watch: `dead_letters` with `within`, or `age`.
+    """What to watch, one of these:
 
-    dead_letters  raised when more than so many jobs have failed for good …
-    within        … in this time
-    age           raised when the oldest ready job has waited longer
-    clear         resolved when it is no more than this (default: half of what raises it)
-    queue         only of this queue (age: without it, of any)
-    task          only dead letters of this task
+    dead_letters   raised when more than so many jobs have failed for good `within` this time
+    age            raised when the oldest ready job has waited longer
+    depth          raised when more than so many jobs are ready
+    error_rate     raised when more than this share (0.2 = a fifth) of the attempts that ended `within` this time
+                   failed, of `at_least` so many (20)
+    workers        raised when fewer than so many workers are alive (whoever is left tells; when none is, nobody can)
+    schedule_late  raised when a schedule that is not paused is so far behind its time
+    endpoints_disabled  raised when more than so many webhook endpoints have been disabled because they failed
+
+    clear          resolved when it is no more than this (default: half of what raises it; workers: no fewer than
+                   this, and by default all of them)
+    queue          only of this queue (age, depth: without it, of any)
+    task           only attempts and dead letters of this task
     """
 
     dead_letters: int
+    error_rate: float
     within: Seconds
+    at_least: int
     age: Seconds
+    depth: int
+    workers: int
+    schedule_late: Seconds
+    endpoints_disabled: int
     clear: Seconds
     queue: str
     task: str
@@ -82,41 +138,58 @@ def rule(name: str, given: Mapping[str, Any], tell: str | None = None) -> Rule:
     check_name(name, "the name of an alert")
     if unknown := sorted(set(given) - set(AlertGiven.__annotations__)):
         raise ConfigurationError(f"alert {name!r}: there is no {unknown[0]!r}; see AlertGiven")
-    queue, task, clear = (given.get(part) for part in ("queue", "task", "clear"))
-    for part, value in (("queue", queue), ("task", task)):
-        if value is not None:
-            check_name(value, part)
-    failed, age, within = (given.get(part) for part in ("dead_letters", "age", "within"))
-    if (failed is None) == (age is None):
-        raise ConfigurationError(f"alert {name!r}: say dead_letters=… with within=…, or age=…")
-    if failed is not None:
-        if within is None:
-            raise ConfigurationError(f"alert {name!r}: {shown(failed)} dead letters within what time? within=…")
-        span = round(seconds(within, "within") * SECOND)
-        if not span:
-            raise ConfigurationError(f"alert {name!r}: within must be longer than 0 seconds")
-        above = whole(failed, 0, MOST, "dead_letters")
-        low = above // 2 if clear is None else whole(clear, 0, above, "clear")
-        return Rule(name, "dead_letters", above, low, span, queue, task, tell)
-    if within is not None or task is not None:
-        raise ConfigurationError(f"alert {name!r}: within and task go with dead_letters; age is a queue's")
-    above = round(seconds(age, "age") * SECOND)
-    low = above // 2 if clear is None else round(seconds(clear, "clear") * SECOND)
-    if low > above:
-        raise ConfigurationError(f"alert {name!r}: clear must not be above age")
-    return Rule(name, "age", above, low, 0, queue, None, tell)
+    said = {part: value for part, value in given.items() if value is not None}
+    kinds = [kind for kind in KINDS if kind in said]
+    if len(kinds) != 1:
+        raise ConfigurationError(f"alert {name!r}: say one of {', '.join(f'{kind}=…' for kind in KINDS)}")
+    kind: Any = kinds[0]
+    shape = KINDS[kind]
+    for part in ("queue", "task"):
+        if part in said:
+            check_name(said[part], part)
+    if wrong := sorted(set(said) - {kind, "clear", *shape.takes}):
+        takes = ", ".join(shape.takes) or "nothing else"
+        raise ConfigurationError(f"alert {name!r}: {wrong[0]} does not go with {kind}, which takes {takes}")
+    if lacking := [part for part in shape.needs if part not in said]:
+        raise ConfigurationError(f"alert {name!r}: {kind}={shown(said[kind])} within what time? {lacking[0]}=…")
+    within = round(seconds(said["within"], "within") * SECOND) if "within" in said else 0
+    if "within" in said and not within:
+        raise ConfigurationError(f"alert {name!r}: within must be longer than 0 seconds")
+    at_least = whole(said.get("at_least", 20), 1, MOST, "at_least") if "at_least" in shape.takes else 0
+    above = _threshold(kind, said[kind], kind)
+    low = (above if shape.below else above // 2) if "clear" not in said else _threshold(kind, said["clear"], "clear")
+    if shape.below and (above == 0 or low < above):
+        raise ConfigurationError(f"alert {name!r}: workers must be 1 or more, and clear no less than that")
+    if not shape.below and low > above:
+        raise ConfigurationError(f"alert {name!r}: clear must not be above {kind}")
+    return Rule(name, kind, above, low, within, said.get("queue"), said.get("task"), tell, at_least)
+
+
+def _threshold(kind: str, given: Any, said: str) -> int:
+    if kind == "error_rate":
+        return round(number(given, 0, 1, said) * PERMILLE)
+    if KINDS[kind].unit == SECOND:
+        return round(seconds(given, said) * SECOND)
+    return whole(given, 0, MOST, said)
+
+
+def rate(failed: int, ended: int, at_least: int) -> int:
+    """Of a thousand attempts, so many failed; 0 while fewer than `at_least` have ended."""
+    return 0 if ended < max(1, at_least) else failed * PERMILLE // ended
 
 
 def judge(rule: Rule, raised: bool, value: int) -> News | None:
     """What there is to tell, when the rule stands so and the value is that."""
+    sign = -1 if rule.shape.below else 1
     if not raised:
-        return "raised" if value > rule.above else None
-    return "resolved" if value <= rule.clear else None
+        return "raised" if sign * value > sign * rule.above else None
+    return "resolved" if sign * value <= sign * rule.clear else None
 
 
 def alert(rule: Rule, news: News, value: int, now: int, since: int | None) -> dict[str, Any]:
-    """What is told, as plain data: ages in seconds, times as ISO 8601 text in UTC. `since`: when it was raised."""
-    unit = SECOND if rule.kind == "age" else 1
+    """What is told, as plain data: ages in seconds, rates from 0 to 1, times as ISO 8601 text in UTC. `since`: when it
+    was raised. Of kind "workers", `above` is what the value has fallen below."""
+    unit = rule.shape.unit
     told: dict[str, Any] = {
         "alert": rule.name,
         "news": news,
@@ -127,7 +200,7 @@ def alert(rule: Rule, news: News, value: int, now: int, since: int | None) -> di
         "at": _time(now),
         "raised_at": _time(now if since is None else since),
     }
-    if rule.kind == "dead_letters":
+    if rule.within:
         told |= {"within": rule.within / SECOND, "task": rule.task}
     return told
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .attempts import Record
 from .events import Event
 from .job import State
 
@@ -26,6 +27,8 @@ class Change(NamedTuple):
     events        lines for the log, written only when the job is watched
     callback      it ends a job with a callback URL, which is to be told
     flow          the flow that the job is part of
+    answer        it ends a job whose end somebody asked to be told of (`reply_to`)
+    record        what is remembered of the attempt that this ends; None: it succeeded, or there was none to speak of
     """
 
     id: str
@@ -43,3 +46,5 @@ class Change(NamedTuple):
     cancel_reason: str | None = None
     callback: bool = False
     flow: str | None = None
+    answer: bool = False
+    record: Record | None = None

@@ -19,6 +19,9 @@ OPERATION = "operation."
 DISABLED = "endpoint.disabled"
 TEST = "endpoint.test"
 
+BY_HAND = "disabled by "
+"""What the reason begins with when somebody has disabled an endpoint, and not what became of what was sent there."""
+
 ENDS = (f"{OPERATION}succeeded", f"{OPERATION}failed", f"{OPERATION}canceled")
 EVENTS = (*ENDS, DISABLED)
 """What an endpoint may ask for. A test is sent to whoever asks for it."""
@@ -38,11 +41,12 @@ def again(delivery: str, attempts: int, now: int) -> str:
     return at_moment(now, random_part(sha256(f"{delivery} {attempts}".encode()).digest()[:10]))
 
 
-def job(id: str, delivery: str, endpoint: str | None, now: int) -> tuple[Job, Event]:
-    """The job that sends one delivery. Its args name rows and carry nothing of what is sent."""
+def job(id: str, delivery: str, endpoint: str | None, before: str | None, now: int) -> tuple[Job, Event]:
+    """The job that sends one delivery; `before`: the one that did last. Its args name rows and carry nothing of what is
+    sent."""
     args = json.dumps({"delivery": delivery, "endpoint": endpoint}, separators=(",", ":"))
     made = Job(
         id, TASK, 1, args, QUEUE, DEFAULT_PRIORITY, State.READY, now, None, None, 1, 0, 0, None, None, False, False,
-        None, None,
+        None, None, before,
     )  # fmt: skip
     return made, QUEUED

@@ -7,7 +7,9 @@ from typing import Literal, NamedTuple
 
 from .job import State
 from .options import SECOND
+from .outbox import QUEUE as OUTBOX
 
+WORST = 5  # queues that are named, of those in which jobs are overdue
 LATE, TOO_LATE = 60, 600  # s after its time that a job is overdue; that somebody should hear of it
 MOST = 10_000
 SHOWN = 5  # names of a list for people
@@ -27,6 +29,20 @@ class WorkerRow(NamedTuple):
     holds: int
 
 
+class Part(NamedTuple):
+    """Live jobs that are alike: how many, the oldest run_at (µs), of those that run who holds them, and whether that
+    worker has a row (0: no)."""
+
+    queue: str
+    task: str
+    state: int
+    jobs: int
+    oldest: int
+    version: int
+    worker: str | None
+    there: int
+
+
 class Vitals(NamedTuple):
     """How a home of jobs is doing `at` a time (µs, the store's clock).
 
@@ -34,6 +50,8 @@ class Vitals(NamedTuple):
     counts   (queue, task, state, how many, oldest run_at, version) of all live jobs
     orphans  running jobs whose worker has no row at all
     failed   (task, how many) of what failed in the last 24 hours, the most first; no more than MOST are counted
+    outbox   how many events wait to be published, and since when the oldest does (µs)
+    looked   None: all live jobs were looked at; else how many, the oldest
     """
 
     at: int
@@ -42,6 +60,8 @@ class Vitals(NamedTuple):
     counts: list[tuple[str, str, int, int, int, int]]
     orphans: int
     failed: list[tuple[str, int]]
+    outbox: tuple[int, int | None] = (0, None)
+    looked: int | None = None
 
 
 class Check(NamedTuple):
@@ -53,13 +73,28 @@ class Check(NamedTuple):
     remedy: str | None = None
 
 
-def judge(vitals: Vitals) -> Iterator[Check]:
-    """What the rows say."""
+def counted(parts: Sequence[Part]) -> list[tuple[str, str, int, int, int, int]]:
+    """As `Vitals.counts` has them, whoever holds them."""
+    by: dict[tuple[str, str, int, int], tuple[int, int]] = {}
+    for part in parts:
+        key = part.queue, part.task, part.state, part.version
+        jobs, oldest = by.get(key, (0, part.oldest))
+        by[key] = jobs + part.jobs, min(oldest, part.oldest)
+    return [(queue, task, state, *by[queue, task, state, version], version) for queue, task, state, version in by]
+
+
+def judge(vitals: Vitals, lease: float = 15.0) -> Iterator[Check]:
+    """What the rows say. `lease`: how long a worker's is, seconds."""
+    if vitals.looked is not None:
+        detail = f"there are more than the {vitals.looked:,} that were looked at here, the oldest"
+        yield Check("jobs", "ok", detail, "`offpath doctor` looks at all of them")
     yield from _workers(vitals)
+    yield from _renewals(vitals, round(lease * SECOND))
     yield from _waiting(vitals)
     yield from _unknown(vitals)
     yield _orphans(vitals)
     yield _failed(vitals)
+    yield from _outbox(vitals)
 
 
 def _workers(vitals: Vitals) -> Iterator[Check]:
@@ -71,7 +106,8 @@ def _workers(vitals: Vitals) -> Iterator[Check]:
         known = few(sorted(vitals.known)) or "no task"
         yield Check("workers", "ok", f"{_count(alive, 'worker')} alive, for {known}")
     elif live:
-        yield Check("workers", "problem", f"no worker is alive, and {_count(live, 'job')} not ended", START)
+        many = _count(live, "job") if vitals.looked is None else f"more than {live:,} jobs"
+        yield Check("workers", "problem", f"no worker is alive, and {many} not ended", START)
     else:
         yield Check("workers", "warning", "no worker is alive; there is no job either", START)
     if late:
@@ -83,6 +119,23 @@ def _workers(vitals: Vitals) -> Iterator[Check]:
         yield Check("workers", "warning", f"{_count(held, 'job')} held by dead workers: {names}", UPKEEP)
 
 
+def _renewals(vitals: Vitals, lease: int) -> Iterator[Check]:
+    """A lease is renewed when a third of it has passed: who has less than a third left has missed two renewals."""
+    left = [
+        (worker.expires_at - vitals.at, worker.label)
+        for worker in vitals.workers
+        if worker.lapsed_at is None and worker.expires_at > vitals.at
+    ]
+    near = sorted(one for one in left if one[0] < lease // 3)
+    if near:
+        names, soonest = few([label for _, label in near]), near[0][0] / SECOND
+        detail = f"the lease of {names} is about to lapse, the next in {soonest:.1f} s: its jobs will go to others"
+        remedy = "look whether its process gets CPU time and can reach the database"
+        yield Check("leases", "warning", detail, remedy)
+    elif left:
+        yield Check("leases", "ok", "every living worker renews its lease in time")
+
+
 def _waiting(vitals: Vitals) -> Iterator[Check]:
     """Ready, or scheduled for a time that has come."""
     oldest: dict[str, int] = {}
@@ -91,9 +144,14 @@ def _waiting(vitals: Vitals) -> Iterator[Check]:
             oldest[queue] = min(run_at, oldest.get(queue, run_at))
     ages = {queue: (vitals.at - since) // SECOND for queue, since in oldest.items()}
     late = sorted(((age, queue) for queue, age in ages.items() if age >= LATE), reverse=True)
-    for age, queue in late:
+    for age, queue in late[:WORST]:
         detail = f"the oldest job that is due in queue {queue} has waited for {age:,} s"
-        remedy = f"see that a worker serves {queue}, and add workers or concurrency"
+        remedy = f"see that {queue} is not paused (`offpath queues list`) and a worker serves it, or add workers"
+        yield Check("waiting", "problem" if age >= TOO_LATE else "warning", detail, remedy)
+    if len(late) > WORST:
+        age = late[WORST][0]
+        detail = f"so is what is due in {len(late) - WORST:,} more queues, for up to {age:,} s"
+        remedy = "`offpath queues list` has them all; add workers"
         yield Check("waiting", "problem" if age >= TOO_LATE else "warning", detail, remedy)
     if not late:
         longest = max(ages.values(), default=None)
@@ -113,7 +171,11 @@ def _unknown(vitals: Vitals) -> Iterator[Check]:
             found[name] = (before + jobs, ready or state == State.READY)
     for name, (jobs, ready) in sorted(found.items()):
         detail = f"{_count(jobs, 'job')} of {name}, which no worker knows"
-        remedy = "start a worker that has that task in that version, or cancel them: `offpath jobs cancel ID`"
+        task = name.rpartition("@")[0]
+        which = f"jobs cancel --task {task}"
+        if any(other.rpartition("@")[0] == task for other in vitals.known):  # which would cancel the good ones, too
+            which = f"jobs list --task {task}`, `offpath jobs cancel ID"
+        remedy = f"start a worker that has that task in that version, or cancel them: `offpath {which}`"
         yield Check("tasks", "problem" if ready else "warning", detail, remedy)
     if not found:
         yield Check("tasks", "ok", "every job is of a task and version that a worker knows")
@@ -133,7 +195,24 @@ def _failed(vitals: Vitals) -> Check:
         return Check("failed", "ok", "no job failed in the last 24 hours")
     many = f"at least {total:,} jobs" if total >= MOST else _count(total, "job")
     detail = f"{many} failed in the last 24 hours: {few([f'{task} {jobs:,}' for task, jobs in vitals.failed])}"
-    return Check("failed", "warning", detail, "`offpath jobs list --state failed`, then `offpath jobs retry ID`")
+    see = "see why: `offpath jobs list --state failed --outstanding`, `offpath jobs show ID`"
+    remedy = f"{see}; then `offpath jobs retry --task NAME`"
+    return Check("failed", "warning", detail, remedy)
+
+
+def _outbox(vitals: Vitals) -> Iterator[Check]:
+    """Who publishes nothing is told nothing."""
+    count, since = vitals.outbox
+    if since is None:
+        return
+    age = (vitals.at - since) // SECOND
+    waits = "waits" if count == 1 else "wait"
+    detail = f"{_count(count, 'event')} {waits} to be published, the oldest for {age:,} s"
+    if age < LATE:
+        yield Check("outbox", "ok", detail)
+        return
+    remedy = f"see whether the broker can be reached (the log says broker.failed), and a worker serves {OUTBOX}"
+    yield Check("outbox", "problem" if age >= TOO_LATE else "warning", detail, remedy)
 
 
 def _count(number: int, what: str) -> str:

@@ -15,6 +15,13 @@ def uuid7(now: int, random: bytes) -> str:
     return at_moment(now, random_part(random))
 
 
+def uuid7_fine(now: int, random: bytes) -> str:
+    """The same, sorting by time to the microsecond: the first 12 of the random bits are the part of the millisecond
+    that has passed (RFC 9562 §6.2, method 3)."""
+    made = uuid7(now, random)
+    return f"{made[:15]}{now % 1000 * 4096 // 1000:03x}{made[18:]}"
+
+
 def at_moment(now: int, random: str) -> str:
     """The id for a moment (µs since the epoch) and a random part that no other id has."""
     ms = f"{now // 1000:012x}"

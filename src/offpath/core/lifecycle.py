@@ -21,13 +21,14 @@ from types import MappingProxyType
 from typing import Literal, assert_never
 
 from ..errors import Conflict
+from . import attempts
 from .call import Call
 from .change import Change
 from .events import Event
-from .job import Finished, Job, State
-from .options import DEFAULT_PRIORITY, MAX_CRASHES, SECOND, Queue, after, check_once, moment
+from .job import Finished, Job, Principal, State
+from .options import DEFAULT_PRIORITY, MAX_CRASHES, SECOND, Queue, Unset, after, check_once, moment
 from .outcome import Canceled, Done, Errored, Expired, Interrupted, Outcome, Snoozed, clean, error
-from .policy import Policy, Retention, callback_of, overrides, with_attempts
+from .policy import Policy, Retention, callback_of, overrides, wants_answer, with_attempts
 
 Cause = Literal[
     "due", "later", "free", "claim", "done", "retry", "snooze", "interrupt", "crash", "give_up", "conclude", "break",
@@ -36,18 +37,28 @@ Cause = Literal[
 
 MOVES: Mapping[State, Mapping[Cause, State]] = MappingProxyType(
     {
-        State.SCHEDULED: {"due": State.READY, "stop": State.CANCELED, "overdue": State.FAILED},
+        State.SCHEDULED: {
+            "due": State.READY,
+            "conclude": State.SUCCEEDED,  # another job has done its work with its own (`replaced`)
+            "stop": State.CANCELED,
+            "overdue": State.FAILED,
+        },
         State.WAITING: {
             "due": State.READY,  # all that it waited for is there
             "later": State.SCHEDULED,  # the same, but it is not to run yet
-            "free": State.SCHEDULED,  # it was behind the holder of its key, which has ended
+            "free": State.SCHEDULED,  # it was behind another, of its key or its line, which has ended
             "conclude": State.SUCCEEDED,  # a flow: its last part has ended
             "break": State.FAILED,  # a flow, a part of which has failed; a part that cannot take what it is handed
             "ask": State.WAITING,  # a flow, some of whose parts still run
             "stop": State.CANCELED,
             "overdue": State.FAILED,
         },
-        State.READY: {"claim": State.RUNNING, "stop": State.CANCELED, "overdue": State.FAILED},
+        State.READY: {
+            "claim": State.RUNNING,
+            "conclude": State.SUCCEEDED,  # as above
+            "stop": State.CANCELED,
+            "overdue": State.FAILED,
+        },
         State.RUNNING: {
             "done": State.SUCCEEDED,
             "retry": State.SCHEDULED,  # failed, attempts left
@@ -65,8 +76,9 @@ MOVES: Mapping[State, Mapping[Cause, State]] = MappingProxyType(
 )
 
 
-def new(call: Call, queue: Queue | None, now: int, id: str) -> tuple[Job, Event]:
-    """The job that `call` asks for, and its first event. `queue` is the declaration of the queue it goes to, if any."""
+def new(call: Call, queue: Queue | None, now: int, id: str, by: Principal | None = None) -> tuple[Job, Event]:
+    """The job that `call` asks for, and its first event. `queue` is the declaration of the queue it goes to, if any;
+    `by`: whose it is when the call does not say."""
     task, using = call.options, call.using
     once = task.delivery == "at_most_once"
     if once and using.retry is not None:
@@ -93,10 +105,14 @@ def new(call: Call, queue: Queue | None, now: int, id: str) -> tuple[Job, Event]
     else:
         priority = DEFAULT_PRIORITY
     state = State.SCHEDULED if run_at > now else State.READY
+    owner: str | Unset | None = using.owner
+    tenant = using.tenant or call.tenant
+    if isinstance(owner, Unset):
+        owner, tenant = (None, tenant) if by is None else (by.id, by.tenant)
     # By position, in the order of `Job`: by name it takes three times as long, and every enqueue comes by here.
     job = Job(
         id, call.task, call.version, call.args, using.queue or task.queue, priority, state, run_at, deadline, using.key,
-        1, 0, 0, None, None, once, call.watched, using.owner, overrides(using, call.tenant),
+        1, 0, 0, None, None, once, call.watched, owner, overrides(using, tenant),
     )  # fmt: skip
     return job, QUEUED
 
@@ -109,15 +125,23 @@ def started(attempt: int) -> Event:
     return Event("started", {"attempt": attempt})
 
 
+def never_again(old: Finished) -> str | None:
+    """Why it cannot be run again, whatever else is so; None: it can."""
+    if old.args is None:
+        return f"job {old.id} cannot be retried: its arguments have been erased"
+    if old.flow == old.id:
+        return f"job {old.id} is a flow, and what of it is done is done: enqueue the rest as a new flow"
+    if old.flow is not None and not old.fence:
+        return f"job {old.id} never had what flow {old.flow} was to hand it: enqueue it anew"
+    return None
+
+
 def again(old: Finished, now: int, id: str, max_attempts: int | None = None) -> tuple[Job, Event]:
     """A new job that runs a finished one again, with a fresh budget of attempts: as many as the old one had, or
-    `max_attempts`. The old one stays as it ended."""
-    if old.args is None:
-        raise Conflict(f"job {old.id} cannot be retried: its arguments have been erased")
-    if old.flow == old.id:
-        raise Conflict(f"job {old.id} is a flow, and what of it is done is done: enqueue the rest as a new flow")
-    if old.flow is not None and not old.fence:
-        raise Conflict(f"job {old.id} never had what flow {old.flow} was to hand it: enqueue it anew")
+    `max_attempts`. The old one stays as it ended, and its flow too: the new one is no part of that."""
+    why = never_again(old)
+    if why is not None or old.args is None:
+        raise Conflict(why or "its arguments have been erased")
     options = old.options
     if max_attempts is not None:
         if old.once and max_attempts > 1:
@@ -149,30 +173,41 @@ def again(old: Finished, now: int, id: str, max_attempts: int | None = None) -> 
     return job, QUEUED
 
 
-def settle(job: Job, outcome: Outcome, policy: Policy, now: int, u: float) -> Change:
-    """What becomes of a running job whose attempt said `outcome`; `u` is uniform in [0, 1), for the jitter."""
+def settle(job: Job, outcome: Outcome, policy: Policy, now: int, u: float, began: int | None = None) -> Change:
+    """What becomes of a running job whose attempt said `outcome`; `u` is uniform in [0, 1), for the jitter; `began`:
+    when the attempt did, where that is known."""
     if job.cancel_at is not None:
         # Cancel wins over everything an attempt can say, success included (it was promised to the caller).
-        return _stop(job, _why(job, outcome), job.cancel_at, policy.retention, now)
+        change = _stop(job, _why(job, outcome), job.cancel_at, policy.retention, now)
+    elif isinstance(outcome, Done):  # the many; nothing is remembered of them
+        result = outcome.result
+        return Change(
+            job.id,
+            job.fence,
+            False,
+            MOVES[job.state]["done"],
+            job.run_at,
+            job.attempt,
+            job.crashes,
+            result if policy.keep_result else None,
+            None,
+            None,
+            _expiry(job, State.SUCCEEDED, policy.retention, now),
+            _SUCCEEDED if job.watched else (),
+            None,
+            job.watched and job.options is not None and callback_of(job.options) is not None,
+            job.flow,
+            job.options is not None and wants_answer(job.options),
+        )
+    else:
+        change = _settled(job, outcome, policy, now, u)
+    return change._replace(record=attempts.record(job, outcome, began))
+
+
+def _settled(
+    job: Job, outcome: Errored | Snoozed | Canceled | Interrupted | Expired, policy: Policy, now: int, u: float
+) -> Change:
     match outcome:
-        case Done(result):
-            return Change(
-                job.id,
-                job.fence,
-                False,
-                MOVES[job.state]["done"],
-                job.run_at,
-                job.attempt,
-                job.crashes,
-                result if policy.keep_result else None,
-                None,
-                None,
-                _expiry(job, State.SUCCEEDED, policy.retention, now),
-                _SUCCEEDED if job.watched else (),
-                None,
-                job.watched and job.options is not None and callback_of(job.options) is not None,
-                job.flow,
-            )
         case Errored(said, retryable):
             if not retryable or job.attempt >= policy.max_attempts or job.once:
                 return _fail(job, "give_up", said, policy.retention, now)
@@ -227,15 +262,19 @@ def ask(job: Job, reason: str, now: int) -> Change | None:
 
 def expire(job: Job, retention: Retention, now: int) -> Change:
     """The worker that held this running job is dead. Three such deaths and the job is quarantined."""
+    return _expired(job, retention, now)._replace(crashes=job.crashes + 1, record=attempts.crash(job))
+
+
+def _expired(job: Job, retention: Retention, now: int) -> Change:
     crashes = job.crashes + 1
     if job.cancel_at is not None:
-        return _stop(job, _why(job, None), job.cancel_at, retention, now)._replace(crashes=crashes)
+        return _stop(job, _why(job, None), job.cancel_at, retention, now)
     if job.once:
-        return _fail(job, "give_up", LOST, retention, now)._replace(crashes=crashes)
+        return _fail(job, "give_up", LOST, retention, now)
     if crashes >= MAX_CRASHES:
         poison = error("quarantined", "Quarantined", detail=f"{crashes} workers died while running this job")
-        return _fail(job, "give_up", poison, retention, now)._replace(crashes=crashes)
-    return _back(job, "crash", job.run_at, Event("requeued", {"reason": "worker lost"}))._replace(crashes=crashes)
+        return _fail(job, "give_up", poison, retention, now)
+    return _back(job, "crash", job.run_at, Event("requeued", {"reason": "worker lost"}))
 
 
 def overdue(job: Job, retention: Retention, now: int) -> Change | None:
@@ -252,7 +291,8 @@ def unfit(job: Job, why: str, retention: Retention, now: int) -> Change:
 
 
 def replaced(job: Job, retention: Retention, now: int) -> Change:
-    """A part of a flow that many others have taken the place of: it ends as if it had been run."""
+    """A job whose work others do, or have done: a part of a flow that became many, an event that was published with
+    those before it. It ends as if it had been run."""
     return _end(job, MOVES[job.state]["conclude"], None, None, Event("succeeded", {}), retention, now)
 
 
@@ -327,6 +367,7 @@ def _end(
         None,
         job.watched and job.options is not None and callback_of(job.options) is not None,
         job.flow,
+        job.options is not None and wants_answer(job.options),
     )
 
 

@@ -74,7 +74,7 @@ class Queue:
     limits: Sequence[Limit] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        check_name(self.name, "queue")
+        check_segment(self.name, "queue")
         whole(self.weight, 1, 1000, f"queue {self.name!r}: weight")
         if self.priority is not None:
             check_priority(self.priority)
@@ -131,7 +131,7 @@ class TaskOptions:
     memory: int | str | None = None
 
     def __post_init__(self) -> None:
-        check_name(self.queue, "queue")
+        check_segment(self.queue, "queue")
         if self.priority is not None:
             check_priority(self.priority)
         if self.deadline is not None:
@@ -181,8 +181,12 @@ class CallOptions:
     retry         max_attempts and backoff for this job; `retry_on` and `give_up_on` stay the task's own
     timeout       of one attempt (None = none)
     keep_result   instead of the task's
-    owner         whose work it is, for listing and erasure
+    owner         whose work it is, for listing and erasure; not said: inside of an attempt the owner and tenant of its
+                  job, anywhere else nobody's, as with None
+    tenant        with an `owner`: which tenant's (not said: in no tenant)
     callback      a URL that is sent a signed webhook when the operation ends (see `Webhooks`)
+    reply_to      a queue of the broker that is sent a CloudEvent with the result, or the error, when the job ends
+    correlation   what that event is marked with, so that whoever waits for it knows which it is
     """
 
     key: str | None = None
@@ -198,8 +202,11 @@ class CallOptions:
     retry: Retry | None = None
     timeout: Seconds | Unset | None = UNSET
     keep_result: bool | None = None
-    owner: str | None = None
+    owner: str | Unset | None = UNSET
+    tenant: str | None = None
     callback: str | None = None
+    reply_to: str | None = None
+    correlation: str | None = None
 
     def __post_init__(self) -> None:
         if self.key is not None:
@@ -209,11 +216,21 @@ class CallOptions:
         else:
             flag(self.latest, "latest")
         if self.queue is not None:
-            check_name(self.queue, "queue")
-        if self.owner is not None:
+            check_segment(self.queue, "queue")
+        if self.owner is not None and not isinstance(self.owner, Unset):
             check_name(self.owner, "owner")
+        if self.tenant is not None:
+            check_name(self.tenant, "tenant")
+            if self.owner is None or isinstance(self.owner, Unset):
+                raise ConfigurationError("tenant says which tenant's owner it is: give owner too")
         if self.callback is not None:
             check_name(self.callback, "callback", MAX_URL)
+        if self.reply_to is not None:
+            check_name(self.reply_to, "reply_to", MAX_URL)
+        if self.correlation is not None:
+            check_name(self.correlation, "correlation", MAX_URL)
+            if self.reply_to is None:
+                raise ConfigurationError("correlation marks an answer: give reply_to too, the queue that waits for it")
         if self.priority is not None:
             check_priority(self.priority)
         if self.delay is not None:
@@ -233,10 +250,9 @@ class CallOptions:
             seconds(self.deadline, "deadline")
 
 
-class TaskGiven(TypedDict, total=False):
-    """`TaskOptions` as keyword arguments of `@jobs.task(…)`."""
+class OnGiven(TypedDict, total=False):
+    """`TaskOptions` as keyword arguments of `@jobs.on(…)`, where `queue` is the broker's."""
 
-    queue: str
     priority: int | None
     retry: Retry | None
     timeout: Seconds | Unset | None
@@ -249,6 +265,12 @@ class TaskGiven(TypedDict, total=False):
     max_concurrency: int | None
     executor: Executor | None
     memory: int | str | None
+
+
+class TaskGiven(OnGiven, total=False):
+    """Those of `@jobs.task(…)`."""
+
+    queue: str
 
 
 class CallGiven(TypedDict, total=False):
@@ -269,16 +291,21 @@ class OwnGiven(CallGiven, total=False):
     """Those of `task.using(…)`."""
 
     owner: str | None
+    tenant: str | None
     debounce: Seconds | None
     max_wait: Seconds | None
     throttle: Seconds | None
     latest: bool
+    reply_to: str | None
+    correlation: str | None
 
 
 class AcceptGiven(CallGiven, total=False):
     """Those of `accept.using(…)`: the owner is the caller."""
 
     callback: str | None
+    reply_to: str | None
+    correlation: str | None
 
 
 def _check_rule(of: CallOptions) -> None:
@@ -312,6 +339,14 @@ def check_name(value: object, what: str, most: int = MAX_NAME) -> str:
     if any(c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" for c in value):
         raise ConfigurationError(f"{what} must not contain control characters or surrogates: {shown(value)}")
     return value
+
+
+def check_segment(value: object, what: str, most: int = MAX_NAME) -> str:
+    """A name that is a segment of a URL, too: every client takes `.` and `..` out of a path, however they are written
+    (RFC 3986 section 5.2.4), and would ask for something else."""
+    if value in (".", ".."):
+        raise ConfigurationError(f"{what} cannot be {value!r}: no URL leads there")
+    return check_name(value, what, most)
 
 
 def check_priority(value: object) -> int:

@@ -12,7 +12,7 @@ from .options import DEFAULT_TIMEOUT, UNSET, CallOptions, Queue, TaskOptions, Un
 from .retention import Retention, kept
 from .retry import DEFAULT_BACKOFF, DEFAULT_MAX_ATTEMPTS, Backoff, Retry, check_max_attempts, seconds
 
-__all__ = ("Policy", "Retention", "callback_of", "overrides", "parted", "resolve", "with_attempts")
+__all__ = ("Policy", "Retention", "callback_of", "overrides", "parted", "resolve", "wants_answer", "with_attempts")
 
 
 class Policy(NamedTuple):
@@ -80,6 +80,10 @@ def overrides(call: CallOptions, tenant: str = "") -> str | None:
         said["keep_result"] = call.keep_result
     if call.callback is not None:
         said["callback"] = call.callback
+    if call.reply_to is not None:
+        said["reply_to"] = call.reply_to
+        if call.correlation is not None:
+            said["correlation"] = call.correlation
     if not tenant:
         return json.dumps(said) if said else None
     # Text first: of most jobs that are some tenant's this is all there is, and each 202 comes by here.
@@ -97,16 +101,17 @@ def with_attempts(options: str | None, max_attempts: int) -> str:
 
 def parted(options: str | None) -> tuple[str | None, str]:
     """A row's options as two: what can be told of many jobs, and the tenant that this one is for ("" for none). Which
-    tick of which schedule a job is belongs to neither (see `core.schedule.tick_of`).
+    tick of which schedule a job is belongs to neither (see `core.schedule.tick_of`), nor does who is to be told of its
+    end (`core.answers`).
 
     Options that cannot be read are all of the first kind: `resolve` says what is wrong with them.
     """
-    if options is None or ('"tenant"' not in options and '"tick"' not in options):
+    if options is None or ('"tenant"' not in options and '"tick"' not in options and _REPLY not in options):
         return options, ""
     try:
         said = json.loads(options)
         tenant = said.pop("tenant", "")
-        for name in ("schedule", "tick"):
+        for name in ("schedule", "tick", "reply_to", "correlation"):
             said.pop(name, None)
     except (ValueError, AttributeError, TypeError, RecursionError):
         return options, ""
@@ -121,4 +126,9 @@ def callback_of(options: str | None) -> str | None:
     return said if isinstance(said, str) else None
 
 
-_CALLBACK = '"callback"'
+def wants_answer(options: str) -> bool:
+    """Whether somebody may have asked to be told of the end of the job with these options: `core.answers` looks."""
+    return _REPLY in options
+
+
+_CALLBACK, _REPLY = '"callback"', '"reply_to"'

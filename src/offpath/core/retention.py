@@ -74,12 +74,16 @@ def kept(base: Retention, given: Keeps) -> Retention:
 
 
 class Terms:
-    """Who says what: the application (`base`), queues and tasks by name. A task's word beats its queue's."""
+    """Who says what: the application (`base`), queues and tasks by name. A task's word beats its queue's.
+
+    audit  how long it is known who has done what, µs; None: for ever
+    """
 
     def __init__(self, base: Retention = Retention()) -> None:  # noqa: B008 (immutable)
         self.base = base
         self.queues: dict[str, Keeps] = {}
         self.tasks: dict[str, Keeps] = {}
+        self.audit: int | None = 365 * _DAY
 
     def of(self, queue: str, task: str) -> Retention:
         """What holds for jobs of that task in that queue."""

@@ -17,7 +17,7 @@ from .call import Call
 from .events import Event
 from .job import Job, State
 from .lifecycle import new
-from .options import SECOND, Queue, check_name
+from .options import SECOND, Queue, check_segment
 
 Overlap = Literal["skip", "queue", "allow", "replace"]
 
@@ -103,8 +103,9 @@ class Declared(NamedTuple):
     mark: str
 
 
-def declared(name: str, spec: str, task: str, call: str) -> Declared:
-    said = hashlib.sha256("\0".join((name, spec, task, call)).encode()).hexdigest()
+def declared(name: str, spec: str, task: str, call: str, marked: str | None = None) -> Declared:
+    """`marked`: what stands for `call` in its mark, when that is never written the same way twice."""
+    said = hashlib.sha256("\0".join((name, spec, task, marked or call)).encode()).hexdigest()
     return Declared(name, spec, task, call, said[:16])
 
 
@@ -169,7 +170,7 @@ def declare(
 
 
 def check_schedule_name(value: object) -> str:
-    return check_name(value, "schedule name", MAX_SCHEDULE_NAME)
+    return check_segment(value, "schedule name", MAX_SCHEDULE_NAME)
 
 
 def key_of(name: str, overlap: Overlap, tick: int) -> str:

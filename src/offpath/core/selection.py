@@ -112,10 +112,22 @@ def narrowed(where: JobFilter, states: Collection[State], default: Collection[St
     return where._replace(states=where.states or tuple(sorted(int(state) for state in default)))
 
 
+def as_json(which: Mapping[str, Any]) -> dict[str, Any]:
+    """What was told, as plain data that `select` takes again: states by name, times in seconds."""
+    said = {name: value for name, value in which.items() if value is not None}
+    if (given := said.get("state")) is not None:
+        said["state"] = [State(state).name.lower() for state in states_of(given)]
+    if (age := said.get("older_than")) is not None:
+        said["older_than"] = seconds(age, "older_than")
+    return said
+
+
 def parted(where: JobFilter) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The live and the ended states that may hold such a job. A live one has no error, and has not ended."""
     states = frozenset(State(state) for state in where.states) or LIVE | TERMINAL
-    live = () if where.error is not None or where.outstanding else tuple(sorted(int(s) for s in states & LIVE))
+    if where.error is not None:  # of what was canceled, "canceled" is all that its error says
+        states &= {State.FAILED, State.CANCELED} if where.error == "canceled" else {State.FAILED}
+    live = () if where.outstanding else tuple(sorted(int(s) for s in states & LIVE))
     return live, tuple(sorted(int(s) for s in states & TERMINAL))
 
 

@@ -52,7 +52,7 @@ async def attempt(stage: Stage, worker: str, slot: Slot, plan: Plan, job: Job, g
         return failures.revoked()
     if before := plan.hooks.get("before"):
         await hooks.run("before", before, info(job, plan), stage.threads)
-    voice = _voice(stage, worker, slot, job) if plan.task.takes_context else None
+    voice = _voice(stage, worker, slot, plan, job) if plan.task.takes_context else None
     failure: BaseException | None = None
     ending = Ending(None)
     try:
@@ -190,7 +190,7 @@ async def in_thread(threads: Threads, slot: Slot, work: Callable[[], R]) -> R:
         slot.threaded = False
 
 
-def _voice(stage: Stage, worker: str, slot: Slot, job: Job) -> Voice:
+def _voice(stage: Stage, worker: str, slot: Slot, plan: Plan, job: Job) -> Voice:
     def stale() -> None:
         if slot.job is job:
             stage.lost(slot)
@@ -198,7 +198,9 @@ def _voice(stage: Stage, worker: str, slot: Slot, job: Job) -> Voice:
     def told() -> Stop | None:
         return slot.why if slot.job is job else "lost"
 
-    return Voice(stage.outside.store, worker, job, stage.outside.clock, stage.threads, stale, told)
+    return Voice(
+        stage.outside.store, worker, job, stage.outside.clock, stage.threads, stale, told, plan.task.desk.vault
+    )
 
 
 def _context(slot: Slot, plan: Plan, job: Job, voice: Voice, deps: Any, home: tuple[int, object]) -> Context[Any]:

@@ -11,9 +11,10 @@ from collections.abc import Container, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..core.batches import alone
-from ..core.job import Job
+from ..core.job import Job, principal
 from ..core.outcome import Expired, Outcome
 from ..observe import signal
+from ..privacy.known import forget, learn
 from ..tracing import Span, arrive, record
 from . import endings, failures
 from .plans import Plan
@@ -74,8 +75,12 @@ class Batches:
             len(one.jobs) - 1 for one in self._due.values()
         )
 
+    def jobs(self) -> list[Job]:
+        """All that wait in a batch."""
+        return [job for some in (self._forming, self._due) for one in some.values() for job in one.jobs]
+
     def ids(self) -> set[str]:
-        return {job.id for some in (self._forming, self._due) for one in some.values() for job in one.jobs}
+        return {job.id for job in self.jobs()}
 
     def take(self, job: Job, plan: Plan) -> Gathered | None:
         """The batch that is to run now; None: this job waits in one."""
@@ -170,6 +175,7 @@ class Batches:
             await self._call(slot, plan, members, now)
             if slot.abandoned:
                 lane._returned_late(slot, members[0].job)
+                _forget(members)
                 return False
             self.release(slot)
             for member in members:
@@ -177,6 +183,7 @@ class Batches:
                     settle(member.told(), *member.said)
         for hook in hooks:
             await hook
+        _forget(members)
         if host.held:
             for member in members:
                 host.ended(member.job.id)
@@ -201,6 +208,8 @@ class Batches:
             except BaseException as exc:
                 settle(job, failures.undecodable(exc), exc)
                 continue
+            if plan.secret:
+                learn((job.id, job.fence), value)
             members.append(Member(job, value))
         return members
 
@@ -217,13 +226,17 @@ class Batches:
         for member in members[1:]:
             host.mates[member.job.id] = slot
         context = lane._base.copy()
-        context.run(arrive, first)
+        alike = len({principal(member.job) for member in members}) == 1
+        context.run(arrive, first if alike else first._replace(owner=None))  # what is enqueued has the owner of all
         try:
             for member in members:
                 if host.loud:
                     signal("attempt.started", **labels(member.job))
                 if host.recorded:
-                    member.span = (context if member is members[0] else context.copy()).run(record, member.job)
+                    if member is members[0]:
+                        member.span = context.run(record, first, [other.job for other in members[1:]])
+                    else:
+                        member.span = lane._base.copy().run(record, member.job)
             await in_context(host.together(slot, plan, members), context.run)
             if slot.why is not None:
                 for member in members:
@@ -273,6 +286,11 @@ class Batches:
         if len(host.running) == host.concurrency - 1:
             for neighbour in lane.neighbours:
                 neighbour.wake()
+
+
+def _forget(members: list[Member]) -> None:
+    for member in members:
+        forget((member.job.id, member.job.fence))
 
 
 def ask(slot: Slot, job: str, fence: int, at: int, reason: str) -> bool:

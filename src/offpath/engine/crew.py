@@ -6,15 +6,17 @@ import asyncio
 import functools
 import json
 import os
+from collections import Counter
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from ..core.change import Change
 from ..core.job import Job, State
+from ..core.options import SECOND
 from ..core.outcome import Canceled, Done, Errored, Expired, Interrupted, Outcome, Snoozed
 from ..core.policy import Policy
 from ..errors import StoreError
-from ..observe import heard, signal
+from ..observe import heard, meters, signal
 from ..ports import Announce, Store
 from ..settings import Settings
 from ..tasks import Registry
@@ -28,9 +30,10 @@ from .inject import Recipes, Shared
 from .intake import Intake
 from .leases import Keeper
 from .plans import Plan, Plans
-from .pump import Pump
+from .pump import Pump, ended
 from .slot import Slot, Stop, labels
 from .slots import Lane
+from .stats import Tally
 from .threads import Threads
 from .together import together
 from .transaction import Outside
@@ -55,6 +58,7 @@ class Crew:
         self.asked: dict[str, tuple[int, str]] = {}
         self.held: dict[str, Job] = {}
         self.succeeded = self.failed = 0
+        self.tally = Tally()
         recipes = Recipes(registry)
         recipes.check()
         self.plans = Plans(registry, recipes)
@@ -132,6 +136,16 @@ class Crew:
     def load(self) -> int:
         return sum(lane.load + lane.batches.waiting for lane in self.lanes) + len(self.held)
 
+    def holds(self) -> Counter[str]:
+        """Jobs here by queue, waiting and running."""
+        here = {id: slot.job.queue for id, slot in self.running.items() if slot.job is not None}
+        for slot in {*self.mates.values()}:
+            here.update((member.job.id, member.job.queue) for member in slot.batch or ())
+        for lane in self.lanes:
+            here.update((job.id, job.queue) for job in (*lane.queue, *lane.batches.jobs()))
+        here.update((job.id, job.queue) for job in self.held.values())
+        return Counter(here.values())
+
     # -- for the slots (see `host.Host`) ----------------------------------------------------------------------------
 
     def fenced(self) -> bool:
@@ -152,10 +166,10 @@ class Crew:
     ) -> Coroutine[Any, Any, None] | None:
         if type(outcome) is Done:
             self.succeeded += 1
-            if not self.loud and not plan.hooks:
-                self.pump.decide(job, outcome, plan.policy)
-                return None
         duration = self.clock.elapsed() - started
+        if type(outcome) is Done and not self.loud and not plan.hooks:
+            self.pump.decide(job, outcome, plan.policy, None, duration)
+            return None
         hooked = plan.hooks and not isinstance(outcome, Interrupted)
         verdict: asyncio.Future[Change | None] | None = None
         if hooked:
@@ -170,7 +184,7 @@ class Crew:
             if verdict is not None and not verdict.done():
                 verdict.set_result(change)
 
-        change = self.pump.decide(job, outcome, plan.policy, then)
+        change = self.pump.decide(job, outcome, plan.policy, then, duration)
         if change.state is State.SCHEDULED:
             self.alarm.at(change.run_at)
         return self._hooks(verdict, plan, job, outcome, fault, duration) if verdict is not None else None
@@ -180,8 +194,10 @@ class Crew:
     ) -> Coroutine[Any, Any, None] | None:
         self.succeeded += 1
         self._store.released(job.worker or "", job.id)
-        self.pump.settled(job)
         duration = self.clock.elapsed() - started
+        if meters.on is not None:
+            meters.on.ended([(job.queue, job.task, ended(change, outcome), duration)])
+        self.pump.settled(job, change, self.clock.now() - round(duration * SECOND))
         _tell(job, plan, outcome, change, duration, None)
         if not plan.hooks:
             if self.until_empty:
@@ -284,10 +300,15 @@ def _tell(job: Job, plan: Plan, outcome: Outcome, change: Change, duration: floa
         case Done():
             signal("attempt.succeeded", **this, duration=duration)
         case Errored(said):
-            kind = json.loads(said)["kind"]
+            data = json.loads(said)
+            kind = data["kind"]
             if kind == "timeout":
                 signal("attempt.timeout", **this, seconds=duration)
-            error = f"{failures.name(fault)}: {failures.text(fault)}" if fault is not None else kind
+            error = kind
+            if "class" in data:  # as it is stored: the secrets that it knew may be forgotten by now
+                error = f"{data['class']}: {data.get('detail', '')}"
+            elif fault is not None:
+                error = f"{failures.name(fault)}: {failures.text(fault)}"
             if kind == "undecodable":
                 signal("attempt.undecodable", **this, error=error)
             else:

@@ -1,5 +1,5 @@
 """Beginning and ending a transaction on what a provider gave: a session or a connection of any kind a store can run
-verbs on (`Store.read_on`), known by the class it is an instance of, so that no driver is imported for it.
+verbs on (`Store.run_on`), known by the class it is an instance of, so that no driver is imported for it.
 
 Each verb here is a generator of calls, and what a call gives is awaited by whoever drives it where the driver is
 asynchronous; so sync and async kinds share their lines. None of this decides anything: see `transaction.py`.

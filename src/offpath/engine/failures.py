@@ -12,16 +12,8 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from ..core.outcome import (
-    MAX_DETAIL,
-    MAX_TRACEBACK,
-    Canceled,
-    Errored,
-    Interrupted,
-    Outcome,
-    Snoozed,
-    error,
-)
+from ..core import outcome as core
+from ..core.outcome import MAX_DETAIL, MAX_TRACEBACK, Canceled, Errored, ErrorKind, Interrupted, Outcome, Snoozed
 from ..core.retry import Retry
 from ..errors import (
     ArgumentError,
@@ -35,6 +27,7 @@ from ..errors import (
     Snooze,
     StepError,
 )
+from ..privacy.known import scrub
 
 MAX_CHAIN = 5  # causes followed
 MAX_MEMBERS = 5  # members of an exception group shown
@@ -86,6 +79,12 @@ def outcome(exc: BaseException, retry: Retry) -> Outcome:
         traceback=trace(exc),
     )
     return Errored(said, allows(retry, exc) and not broken)
+
+
+def error(kind: ErrorKind, title: str, **said: Any) -> str:
+    """`core.outcome.error`, without credentials and secrets that the attempt knows."""
+    cut: dict[str, Any] = {name: scrub(value) if isinstance(value, str) else value for name, value in said.items()}
+    return core.error(kind, scrub(title), **cut)
 
 
 def undecodable(exc: BaseException) -> Errored:
@@ -203,6 +202,7 @@ def text(exc: BaseException) -> str:
         said = str(exc)
     except BaseException as second:
         return f"(the message could not be read: {type(second).__name__})"
+    said = scrub(said)
     return said if len(said) <= MAX_DETAIL else said[:MAX_DETAIL] + "…"
 
 
@@ -215,7 +215,7 @@ def trace(exc: BaseException) -> str:
         seen.add(id(current))
         parts.append("".join(_lines(current, depth=0)))
         current = _before(current)
-    return "\nled to:\n\n".join(reversed(parts))[-MAX_TRACEBACK:]
+    return scrub("\nled to:\n\n".join(reversed(parts)))[-MAX_TRACEBACK:]
 
 
 def _before(exc: BaseException) -> BaseException | None:

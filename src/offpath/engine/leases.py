@@ -15,6 +15,7 @@ from ..errors import StoreError
 from ..observe import signal
 from ..ports import Lease, Store
 from .clock import Clock
+from .outage import Outage
 
 START_WORK = 2 / 3  # of a lease without an answer: stop starting work
 JUDGE = 1 / 10  # of a lease between two looks at the others
@@ -53,6 +54,8 @@ class Keeper:
         self._unbroken = 0.0  # since when every renewal has been answered in time
         self._doubt = True
         self._late = False
+        self.trouble = ""  # why the last try was not answered
+        self._outage = Outage()
         self._judged: frozenset[str] = frozenset()  # whose verdict has been told already
         self._registered = self._dead = self._given_up = False
         self._renew_at = self._judge_at = 0.0
@@ -125,7 +128,19 @@ class Keeper:
                 self._tell.lapsed(lapsed)
         return max(0.0, min(self._renew_at, self._judge_at) - self._clock.awake())
 
+    @property
+    def fenced_now(self) -> bool:
+        """`fenced`, only looked at: nothing follows from it."""
+        return self._dead or self.age >= self._lease * START_WORK
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last answered renewal was sent. Any thread."""
+        return self._clock.awake() - self._confirmed
+
     def _answered(self, sent: float) -> None:
+        self.trouble = ""
+        self._outage.over()
         if self._unbroken > sent or sent - self._confirmed > self._lease * START_WORK:
             self._unbroken = sent
         self._renew_at = sent + self._clock.spread(self._renew, 0.1)
@@ -137,7 +152,9 @@ class Keeper:
             self._late = True
             since = self._clock.awake() - self._confirmed
             signal("worker.late", worker=self.worker, seconds=since)
-        signal("store.unavailable", error=str(error) if isinstance(error, StoreError) else repr(error))
+        self.trouble = str(error) if isinstance(error, StoreError) else repr(error)
+        if self._outage.worth_telling(error, self._clock.awake()):
+            signal("store.unavailable", error=self.trouble)
         return self._clock.spread(self._lease * HASTE)
 
     def _forfeited(self) -> bool:

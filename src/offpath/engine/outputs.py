@@ -13,6 +13,7 @@ from ..core.outputs import room
 from ..errors import StoreUnavailable
 from ..observe import signal
 from ..ports import Pending, Store
+from ..privacy.known import scrub_line
 from ..tasks import Ready
 from .clock import Clock
 from .progress import SPACING, Written
@@ -51,6 +52,7 @@ class Emitter:
             return Ready(not self._stale)
         if not self._job.watched:  # nobody could read it
             return Ready(True)
+        line = scrub_line(line, (self._job.id, self._job.fence))
         future: concurrent.futures.Future[bool] = concurrent.futures.Future()
         with self._lock:
             room(self._sent, len(self._waiting))

@@ -25,6 +25,7 @@ class Plan:
     encode    None when the result is not kept
     batch     how many of its jobs are one call; None: one. Then `parameter` is given their list
     executor  where its function runs; of one that runs in a child, all but `policy` and `hooks` is the child's to know
+    secret    its jobs' arguments may have secrets in them, which are cut out of what the attempt leaves
     lean      it wants neither context nor providers, no hook listens and nobody is asked: it is run in place
     """
 
@@ -40,6 +41,7 @@ class Plan:
     lean: bool
     batch: Batch | None
     parameter: str
+    secret: bool = False
 
 
 def nothing(args: str) -> dict[str, Any]:
@@ -84,6 +86,7 @@ class Plans:
             lean=not (away or task.takes_context or wanted.any or hooks or self._registry.authorizer),
             batch=task.batch,
             parameter=task.parameter,
+            secret=task.secret,
         )
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Generic
 
@@ -11,6 +12,7 @@ from ..core.job import Job
 from ..errors import StoreError
 from ..observe import signal
 from ..ports import Pending, R, Store
+from ..privacy.known import scrub_line
 from ..tasks import Ready
 from .clock import Clock
 
@@ -46,9 +48,9 @@ class Reporter:
     ) -> None:
         self._store, self._worker, self._job = store, worker, job
         self._loop, self._clock, self._on_stale = loop, clock, on_stale
-        self._latest: str | None = None
+        self._latest: deque[str] = deque(maxlen=1)  # put in from any thread, taken out on the loop
         self._next = 0.0
-        self._stale = self._closed = self._held = False
+        self._stale = self._closed = self._held = self._asleep = False
         self._sending: asyncio.Task[None] | None = None
         self._ours: concurrent.futures.Future[bool] | None = None
 
@@ -63,7 +65,7 @@ class Reporter:
         if not self._job.watched:  # nobody could read it
             return Ready(True)
         now = self._clock.elapsed()
-        self._latest = progress
+        self._latest.append(scrub_line(progress, (self._job.id, self._job.fence)))
         if self._held:
             return Ready(True)
         if self._ours is not None or now < self._next:
@@ -81,32 +83,35 @@ class Reporter:
     @property
     def latest(self) -> str | None:
         """The line that has not been sent."""
-        return self._latest
+        return self._latest[0] if self._latest else None
 
     def forget(self) -> None:
         """The attempt's own transaction has carried what there was."""
-        self._closed, self._latest = True, None
+        self._closed = True
+        self._latest.clear()
 
     def _start(self) -> None:
-        if self._sending is None and self._latest is not None and not self._closed:
+        if self._sending is None and self._latest and not self._closed:
             self._sending = self._loop.create_task(self._send())
 
     async def _send(self) -> None:
         """Write the latest line, and what has come meanwhile when it is due."""
         try:
-            while self._latest is not None and not self._stale:
+            while self._latest and not self._stale:
                 wait = self._next - self._clock.elapsed()
                 if wait > 0 and not self._closed:
+                    self._asleep = True
                     await asyncio.sleep(wait)
+                    self._asleep = False
                 await self._write()
         finally:
             self._sending = None
             self._answer()
 
     async def _write(self) -> None:
-        text, self._latest = self._latest, None
-        if text is None:
+        if not self._latest:
             return
+        text = self._latest.popleft()
         self._next = self._clock.elapsed() + SPACING
         job = self._job
         try:
@@ -128,9 +133,10 @@ class Reporter:
     async def close(self) -> None:
         """The attempt has ended: write the last line now, before the job is settled."""
         self._closed = True
-        if self._sending is not None:
-            sending = self._sending
-            sending.cancel()  # asleep, or on its way to the store: then the line is written all the same
+        if (sending := self._sending) is not None:
+            if self._asleep:
+                sending.cancel()
+            # What is on its way is waited for: behind the job's end, on another connection, it would be refused.
             await asyncio.gather(sending, return_exceptions=True)
         if not self._stale:
             await self._write()

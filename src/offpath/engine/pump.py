@@ -11,25 +11,26 @@ from typing import Any, NamedTuple
 
 from ..core import lifecycle
 from ..core.change import Change
-from ..core.job import Job
-from ..core.options import SUSPECT
-from ..core.outcome import Interrupted, Outcome
+from ..core.job import Job, State
+from ..core.options import SECOND, SUSPECT
+from ..core.outcome import Errored, Expired, Interrupted, Outcome
 from ..core.policy import Policy
 from ..errors import StoreUnavailable
-from ..observe import signal
+from ..observe import meters, signal
 from ..ports import Exchanged, Store, Verdict, Want
 from . import failures
 from .clock import Clock
 from .intake import Intake
 from .leases import Keeper
+from .outage import Outage
 from .slot import Slot, labels
+from .stats import One, Tally
 
 LONG = 0.020  # s: an exchange that takes longer carries too much
 MOST_CHANGES = 1_000
 LEAST_CHANGES = 50
 PATIENCE = (0.05, 5.0)  # s, first and last pause while the store refuses
 RESTS = (0.02, 1.0)  # s, first and last pause for one whose row somebody keeps locked
-TOLD = 60.0  # s between two lines about the same outage
 
 
 Then = Callable[[Job, Change | None], None]
@@ -37,13 +38,16 @@ Then = Callable[[Job, Change | None], None]
 
 
 class Said(NamedTuple):
-    """An outcome on its way to the store, with what it takes to decide again, and what follows the verdict."""
+    """An outcome on its way to the store, with what it takes to decide again, and what follows the verdict. `began` and
+    `at`: when its attempt began, where one did, and when it was decided on (µs)."""
 
     change: Change
     job: Job
     outcome: Outcome
     policy: Policy
     then: Then | None = None
+    began: int | None = None
+    at: int = 0
     rest: float = RESTS[0]  # s, the next pause if it is locked
 
 
@@ -65,18 +69,21 @@ class Pump:
         running: dict[str, Slot],
         held: dict[str, Job],
         concurrency: int,
+        tally: Tally | None = None,
         mates: Mapping[str, Slot] = NOBODY,
     ) -> None:
         self.claiming = True
         self.ending = False  # leave once everything has been sent
         self.lost = False  # a verdict stands on this worker
         self.resting: frozenset[str] = frozenset()  # queues that are paused
+        self.lined: frozenset[str] = frozenset()  # tasks whose jobs may wait for each other in a line
         self.short: Callable[[], None] = lambda: None  # called after a claim that found less than wanted
         self.freed: Callable[[], None] = lambda: None  # called when jobs under a limit have ended
         self._store, self._keeper, self._clock = store, keeper, clock
         self.intakes, self._queues = intakes, queues
         self._policy = policy
         self._running, self._mates, self._held, self._concurrency = running, mates, held, concurrency
+        self._tally = Tally() if tally is None else tally
         self._said: list[Said] = []
         self._resting: list[tuple[float, Said]] = []  # until when (`Clock.elapsed`) who is locked is not sent
         self._curious = 0  # of them, how many want to hear the verdict
@@ -85,7 +92,7 @@ class Pump:
         self._roomy = False  # what is to be sent makes room under a limit
         self._over = False  # nothing is sent any more
         self._failing: float | None = None  # since when (`Clock.elapsed`) no exchange has worked
-        self._failing_told = 0.0
+        self._outage = Outage()
         self._most = MOST_CHANGES
         self._waiter: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -105,8 +112,9 @@ class Pump:
         if self._waiter is not None:
             self.stir()
 
-    def settled(self, job: Job) -> None:
+    def settled(self, job: Job, change: Change, began: int) -> None:
         """This one needs no exchange: its own transaction has carried its outcome. There is room for another."""
+        self._tally.ended([One(job, change, began, self._clock.now())])
         self._suspects.discard(job.id)
         if job.lane is not None:
             self._make_room()
@@ -188,6 +196,7 @@ class Pump:
             if self._failing is not None:
                 signal("worker.resumed", worker=self._keeper.worker, seconds=round(now - self._failing, 1))
                 self._failing = None
+                self._outage.over()
             took = self._clock.elapsed() - now
             if answer.alive:
                 self._keeper.confirm(sent)
@@ -205,13 +214,10 @@ class Pump:
                 self._claimed(intake, answer, len(batch), took, again)
 
     def _failed(self, error: Exception, now: float) -> None:
-        """An outage is told of when it begins, and once a minute; anything else every time."""
         if self._failing is None:
-            self._failing = self._failing_told = now
-        elif isinstance(error, StoreUnavailable) and now - self._failing_told < TOLD:
-            return
-        self._failing_told = now
-        signal("worker.failed", worker=self._keeper.worker, error=str(error))
+            self._failing = now
+        if self._outage.worth_telling(error, now):
+            signal("worker.failed", worker=self._keeper.worker, error=str(error))
 
     def _narrow(self, batch: Sequence[Said], error: Exception) -> None:
         """The store will not have something in this batch: find out what, by halves. That job fails with this reason,
@@ -260,6 +266,9 @@ class Pump:
         jobs = answer.claimed
         if not answer.alive:
             return  # whatever came is not ours any more
+        if jobs and meters.on is not None:
+            now = self._clock.now()
+            meters.on.waited((job.queue, job.task, max(0.0, (now - job.run_at) / SECOND)) for job in jobs)
         if any(job.crashes or job.once for job in jobs):
             # They may take the process with them, or must not wait here: first in line.
             jobs = sorted(jobs, key=lambda job: not (job.crashes or job.once))
@@ -302,16 +311,22 @@ class Pump:
         for job in jobs:
             self.decide(job, Interrupted("not started", begun=False), self._policy(job))
 
-    def decide(self, job: Job, outcome: Outcome, policy: Policy, then: Then | None = None) -> Change:
-        change = lifecycle.settle(job, outcome, policy, self._clock.now(), self._clock.chance())
-        self.say(Said(change, job, outcome, policy, then))
+    def decide(
+        self, job: Job, outcome: Outcome, policy: Policy, then: Then | None = None, took: float | None = None
+    ) -> Change:
+        """`took`: seconds since its attempt began, where one did."""
+        now = self._clock.now()
+        began = None if took is None else now - int(took * SECOND)
+        change = lifecycle.settle(job, outcome, policy, now, self._clock.chance(), began)
+        self.say(Said(change, job, outcome, policy, then, began, now))
         return change
 
     def _again(self, said: Said, job: Job, outcome: Outcome) -> None:
         """Decide again what the store did not take as it was."""
         if said.then is not None:
             self._curious -= 1
-        self.decide(job, outcome, said.policy, said.then)
+        took = None if said.began is None else (self._clock.now() - said.began) / SECOND
+        self.decide(job, outcome, said.policy, said.then, took)
 
     def _rested(self, now: float) -> None:
         """Nothing has changed for these: what was said of them is sent as it was."""
@@ -319,12 +334,31 @@ class Pump:
         self._resting = [(until, said) for until, said in self._resting if until > now]
 
     def _judged(self, batch: Sequence[Said], answer: Exchanged) -> None:
+        whole = answer.verdicts.count("applied") == len(batch)
+        applied = batch if whole else [said for said, v in zip(batch, answer.verdicts, strict=True) if v == "applied"]
+        self._tally.ended(applied)
         if self._suspects:
             self._suspects.difference_update(said.job.id for said in batch)
-        if any(said.job.key is not None for said in batch):
-            self.hint()  # another one may have waited for the key
-        if self._curious or answer.verdicts.count("applied") != len(batch):
+        if any(said.job.key is not None or said.job.task in self.lined for said in batch):
+            self.hint()  # another one may have waited for the key, or behind it in its line
+        if meters.on is not None and batch:
+            self._count(meters.on, batch, answer.verdicts)
+        if self._curious or not whole:
             self._answered(batch, answer.verdicts, answer.asked)
+
+    def _count(self, tally: meters.Tally, batch: Sequence[Said], verdicts: Sequence[Verdict]) -> None:
+        """A verdict "changed" is none yet."""
+        now = self._clock.now()
+        ends = []
+        for said, verdict in zip(batch, verdicts, strict=True):
+            took = None if said.began is None else max(0, said.at - said.began) / SECOND
+            if verdict == "applied":
+                ends.append((said.job.queue, said.job.task, ended(said.change, said.outcome), took))
+                if said.job.cancel_at is not None:
+                    tally.took("offpath_cancel_seconds", (said.job.task,), max(0, now - said.job.cancel_at) / SECOND)
+            elif verdict == "stale":
+                ends.append((said.job.queue, said.job.task, "stale", took))
+        tally.ended(ends)
 
     def _answered(self, batch: Sequence[Said], verdicts: Sequence[Verdict], asked: Mapping[str, Any]) -> None:
         for said, verdict in zip(batch, verdicts, strict=True):
@@ -349,3 +383,15 @@ class Pump:
             self._most = max(LEAST_CHANGES, self._most // 2)
         elif took < LONG / 2:
             self._most = min(MOST_CHANGES, 2 * self._most)
+
+
+_ENDS = {State.SUCCEEDED: "succeeded", State.FAILED: "failed", State.CANCELED: "canceled"}
+
+
+def ended(change: Change, outcome: Outcome) -> str:
+    """An attempt in one word, as it is counted."""
+    if isinstance(outcome, Expired):
+        return "expired"
+    if (end := _ENDS.get(change.state)) is not None:
+        return end
+    return "errored" if isinstance(outcome, Errored) else "returned" if isinstance(outcome, Interrupted) else "snoozed"

@@ -17,12 +17,13 @@ from ..core.ids import uuid7
 from ..core.options import SECOND
 from ..core.schedule import ScheduleRow, declare, due, job_of
 from ..errors import SchemaError, StoreUnavailable
-from ..observe import signal
+from ..observe import meters, signal
 from ..ports import NewJob, Store
 from ..ports.schedules import Fired, Firing
 from ..tasks import Registry
 from ..tasks.schedule import Schedule
 from .clock import Clock
+from .outage import Outage
 
 PAGE = 500
 MOST = 500  # jobs in one transaction: each has a key, and on PostgreSQL a key is a lock
@@ -38,6 +39,7 @@ class Ticker:
     def __init__(self, store: Store, registry: Registry, clock: Clock) -> None:
         self._store, self._registry, self._clock = store, registry, clock
         self._names = sorted(registry.schedules)
+        self._outage = Outage()
         self._declare_at = float("-inf")
         self._bad: dict[tuple[str, int], float] = {}  # (name, revision) of rows that cannot be fired here → until when
 
@@ -60,7 +62,7 @@ class Ticker:
                     signal("schedule.declared", schedule=name, when=str(self._registry.schedules[name][0]))
             except (StoreUnavailable, SchemaError) as error:
                 self._declare_at = self._clock.elapsed() + LOOK
-                signal("upkeep.failed", duty="schedules", error=f"{type(error).__name__}: {error}")
+                self._failed(error)
                 return
             except Exception as error:
                 signal("schedule.failed", schedule=name, error=f"{type(error).__name__}: {error}", exc_info=error)
@@ -89,11 +91,16 @@ class Ticker:
                 if self._names and self._clock.elapsed() >= self._declare_at:
                     await self._declare()
                 wait = await self._look()
+                self._outage.over()
             except Exception as error:
-                trace = None if isinstance(error, StoreUnavailable) else error  # an outage is no bug of ours
-                signal("upkeep.failed", duty="schedules", error=f"{type(error).__name__}: {error}", exc_info=trace)
+                self._failed(error)
                 wait = self._clock.spread(1.0)
             await asyncio.sleep(wait)
+
+    def _failed(self, error: Exception) -> None:
+        if self._outage.worth_telling(error, self._clock.elapsed()):
+            trace = None if isinstance(error, StoreUnavailable | SchemaError) else error  # an outage is no bug of ours
+            signal("upkeep.failed", duty="schedules", error=f"{type(error).__name__}: {error}", exc_info=trace)
 
     async def _look(self) -> float:
         """Fire what is due; gives how long nothing will be, in seconds."""
@@ -110,6 +117,8 @@ class Ticker:
             for some in chunks(firings):
                 for fired in await self._fire(some):
                     signal("schedule.fired", schedule=fired.name, jobs=len(fired.jobs), skipped=fired.skipped)
+                    if meters.on is not None:
+                        _count(meters.on, fired, some, now)
             return REST
         wait = self._clock.spread(WAIT if blocked else LOOK)
         # A timer counts another clock than the store: a moment too late rather than one too early.
@@ -157,6 +166,18 @@ class Ticker:
         self._bad = {key: until for key, until in self._bad.items() if until > self._clock.elapsed()}
         self._bad[name, revision] = self._clock.elapsed() + AGAIN
         signal("schedule.failed", schedule=name, error=f"{type(error).__name__}: {error}", exc_info=error)
+
+
+def _count(tally: meters.Tally, fired: Fired, firings: Sequence[Firing], now: int) -> None:
+    one = next(firing for firing in firings if firing.name == fired.name)
+    made = [new.job for new in one.jobs if new.job.id in fired.jobs]
+    if made:
+        tally.enqueued((job.queue, job.task) for job in made)
+        tally.add("offpath_schedule_fired_total", (one.name,), len(made))
+    if one.was not in one.ticks:
+        tally.add("offpath_schedule_missed_total", (one.name,))
+    for tick in one.ticks:
+        tally.took("offpath_schedule_late_seconds", (one.name,), max(0.0, (now - tick) / SECOND))
 
 
 def chunks(firings: Sequence[Firing]) -> Iterator[list[Firing]]:

@@ -15,6 +15,7 @@ from collections.abc import Container, Iterable
 from ..core.job import Job
 from ..core.outcome import Done, Expired, Outcome
 from ..observe import signal
+from ..privacy.known import forget, learn
 from ..tracing import arrive, record
 from . import endings, failures
 from .batches import Batches
@@ -199,6 +200,8 @@ class Lane:
                     outcome, fault = failures.undecodable(exc), exc
                 else:
                     try:
+                        if plan.secret:
+                            learn((job.id, job.fence), given)
                         if host.loud:
                             signal("attempt.started", **labels(job))
                         context = copy()
@@ -240,6 +243,8 @@ class Lane:
                 hooks = host.settle(job, plan, outcome, now, fault)
                 if hooks is not None:
                     await hooks
+            if plan.secret:
+                forget((job.id, job.fence))
             del fault  # its traceback holds this frame
             if held:
                 host.ended(job.id)
@@ -345,6 +350,7 @@ class Lane:
 
     def _returned_late(self, slot: Slot, job: Job) -> None:
         self.abandoned.discard(slot)
+        forget((job.id, job.fence))
         if not self._closed and len(self.slots) < self.count:
             self._spawn()
         signal("attempt.ended_late", **labels(job), seconds=self.host.clock.elapsed() - slot.started)

@@ -11,6 +11,8 @@ from ..core.steps import Asked
 from ..errors import StoreUnavailable
 from ..observe import signal
 from ..ports import Pending, Store
+from ..privacy import Vault
+from ..privacy.known import learn
 from ..tasks import Ready
 from .clock import Clock
 from .outputs import PAUSES
@@ -31,10 +33,12 @@ class Notes:
         threads: Threads,
         on_stale: Callable[[], None],
         told: Callable[[], str | None],
+        vault: Vault | None = None,
     ) -> None:
         """`told`: why the attempt has been told to stop, if it has."""
         self._store, self._worker, self._job, self._loop, self._clock = store, worker, job, loop, clock
         self._threads, self._on_stale, self._told = threads, on_stale, told
+        self.vault = vault
         self._kept: list[tuple[Asked, str]] | None = None
 
     def remembered(self) -> Pending[Sequence[Asked]]:
@@ -58,6 +62,9 @@ class Notes:
 
     def kept(self) -> list[tuple[Asked, str]]:
         return self._kept or []
+
+    def learn(self, value: object) -> None:
+        learn((self._job.id, self._job.fence), value)
 
     def begin(self, step: Asked) -> bool:
         return self._told() != "lost"

@@ -146,7 +146,8 @@ def _voice(stage: Stage, worker: str, slot: Slot, able: Sequence[Member], member
     def told() -> Stop | None:
         return slot.why if slot.batch is batch else "lost"
 
-    return Voice(stage.outside.store, worker, member.job, stage.outside.clock, stage.threads, stale, told)
+    vault = None if slot.plan is None else slot.plan.task.desk.vault
+    return Voice(stage.outside.store, worker, member.job, stage.outside.clock, stage.threads, stale, told, vault)
 
 
 def _no_steps() -> NoReturn:

@@ -170,7 +170,7 @@ class Own:
         yield from self._driver.rollback()
 
     def _run(self, verb: Verb[Any]) -> Any:
-        return self._store.read_on(self._driver.tx, _aside(verb, self._hints))
+        return self._store.run_on(self._driver.tx, _aside(verb, self._hints))
 
     def _locked(self) -> bool:
         try:

@@ -15,11 +15,15 @@ from ..core.job import State
 from ..errors import SchemaError, StoreUnavailable
 from ..observe import signal
 from ..ports import Round, Store, Verb
+from ..settings import DAY
 from ..tasks import Registry
 from . import alerts
 from .clock import Clock
+from .outage import Outage
+from .stats import FLUSH, Book
 
 PAGE = 500
+PAGES = 20  # of lines in which somebody waits, looked at in one minute: the next ones are for the next
 MOST_BAD = 500  # jobs that the store will not have: if there are more, it is not the jobs' fault
 MINUTE = 60.0
 
@@ -27,11 +31,23 @@ MINUTE = 60.0
 class Upkeep:
     """Runs the duties of one worker until it is cancelled."""
 
-    def __init__(self, store: Store, registry: Registry, clock: Clock, every: float) -> None:
-        """`every`: seconds between two looks at what may be overdue."""
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        every: float,
+        book: Book | None = None,
+        keep_stats: float = 7 * DAY,
+    ) -> None:
+        """`every`: seconds between two looks at what may be overdue; `keep_stats`: for which counts are kept, if any
+        are written (`book`)."""
+        self._book, self._keep_stats = book, keep_stats
         self._store, self._registry, self._clock, self._every = store, registry, clock, every
         self._lapsed: deque[str] = deque()
         self._stirred = asyncio.Event()
+        self._outage = Outage()
+        self._line = ""  # behind which the next look at lines begins
 
     def lapsed(self, workers: Iterable[str]) -> None:
         """These have a verdict: take their jobs from them, now. On the loop."""
@@ -42,14 +58,17 @@ class Upkeep:
         duties: tuple[tuple[str, float, Callable[[], Awaitable[None]]], ...] = (
             ("overdue", self._every, self._overdue),
             ("keys", self._every, self._keys),
+            ("lines", MINUTE, self._lines),
             ("orphans", MINUTE, self._orphans),
             ("prune", MINUTE, self._prune),
             ("unknown", MINUTE, self.unknown),
+            *((("counts", FLUSH, self._flush), ("stats", MINUTE, self._stats)) if self._book is not None else ()),
             *((("alerts", self._every, self._alerts),) if self._registry.alerts else ()),
         )
         clock = self._clock
         # Not all at once at the start, and not in step with the other workers.
         due = {name: clock.elapsed() + clock.chance() * every for name, every, _ in duties}
+        await self._alone("counts", self._flush)  # people should see at once who has come
         while True:
             await self._expire()
             for name, every, duty in duties:
@@ -71,7 +90,10 @@ class Upkeep:
     async def _alone(self, name: str, duty: Callable[[], Awaitable[None]]) -> None:
         try:
             await duty()
+            self._outage.over()
         except Exception as error:
+            if not self._outage.worth_telling(error, self._clock.elapsed()):
+                return
             trace = None if isinstance(error, StoreUnavailable) else error  # an outage is no bug of ours
             signal("upkeep.failed", duty=name, error=f"{type(error).__name__}: {error}", exc_info=trace)
 
@@ -102,9 +124,27 @@ class Upkeep:
         if jobs := await self._pages("keys", self._store.verbs.free_keys):
             signal("upkeep.freed", jobs=jobs)
 
+    async def _lines(self) -> None:
+        jobs, round = 0, Round()
+        round.after = self._line
+        try:
+            jobs = await self._pages("lines", self._store.verbs.free_lines, round)
+        finally:
+            self._line = round.after
+        if jobs:
+            signal("upkeep.freed", jobs=jobs)
+
     async def _prune(self) -> None:
         if jobs := await self._pages("prune", self._store.verbs.prune):
             signal("upkeep.pruned", jobs=jobs)
+
+    async def _flush(self) -> None:
+        if self._book is not None:
+            await self._book.flush()
+
+    async def _stats(self) -> None:
+        if self._book is not None:
+            await self._book.tidy(self._keep_stats)
 
     async def _alerts(self) -> None:
         await alerts.look(self._store, self._registry, self._clock)
@@ -112,7 +152,8 @@ class Upkeep:
     async def unknown(self) -> None:
         """Jobs of a task, or a version, that no worker knows stay where they are; someone should hear of it."""
         waiting: Counter[tuple[str, int]] = Counter()
-        for _, task, state, jobs, _, version in await self._store.read(self._store.verbs.counts()):
+        counts = await self._store.read(self._store.verbs.counts())
+        for _, task, state, jobs, _, version in counts:
             if state == State.READY and not self._registry.knows(task, version):
                 waiting[task, version] += jobs
         known = await self._store.read(self._store.verbs.known_tasks()) if waiting else set()
@@ -120,14 +161,16 @@ class Upkeep:
             if f"{task}@{version}" in known:
                 continue  # another worker's: it will come to them
             signal("worker.unknown", task=task, version=version, jobs=jobs)
+        if self._book is not None:
+            await self._book.sample(counts)  # since all of them have just been counted
 
-    async def _pages(self, duty: str, verb: Callable[[int, Round], Verb[int]]) -> int:
-        """Until a page finds nothing; between two pages others may write.
+    async def _pages(self, duty: str, verb: Callable[[int, Round], Verb[int]], round: Round | None = None) -> int:
+        """Until a page finds nothing, and says of no next one; between two pages others may write.
 
         A page that the store will not have is done in smaller ones, until the job is found that it is about; that one
         is left out, for this time.
         """
-        done, size, round = 0, PAGE, Round()
+        done, size, pages, round = 0, PAGE, 0, Round() if round is None else round
         while True:
             round.taken = []
             try:
@@ -143,7 +186,7 @@ class Upkeep:
                 round.skip.update(round.taken)
                 signal("upkeep.skipped", duty=duty, job=round.taken[0], error=f"{type(error).__name__}: {error}")
                 continue
-            if not found:
+            done, pages, round.after = done + found, pages + 1, round.next
+            if pages >= PAGES if round.after else not found:
                 return done
-            done += found
             size = min(2 * size, PAGE)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from ..core.job import Job
 from ..ports import Pending, Store, Verb
+from ..privacy import Vault
 from .clock import Clock
 from .outputs import Emitter
 from .progress import Reporter, Written
@@ -18,7 +19,7 @@ from .threads import Threads
 class Voice:
     """All of one attempt's, on the loop it runs on. What most attempts never use is made when it is used."""
 
-    __slots__ = ("_emitter", "_held", "_kept", "_notes", "_parts", "progress")
+    __slots__ = ("_emitter", "_held", "_kept", "_notes", "_parts", "_vault", "progress")
 
     def __init__(
         self,
@@ -29,11 +30,13 @@ class Voice:
         threads: Threads,
         on_stale: Callable[[], None],
         told: Callable[[], Stop | None],
+        vault: Vault | None = None,
     ) -> None:
         """`on_stale`: called when the store refuses; `told`: why the attempt has been told to stop, if it has."""
         loop = asyncio.get_running_loop()
         self.progress = Reporter(store, worker, job, loop, clock, on_stale)
         self._parts = store, worker, job, loop, clock, threads, on_stale, told
+        self._vault = vault
         self._emitter: Emitter | None = None
         self._notes: Notes | None = None
         self._held = self._kept = False
@@ -55,7 +58,7 @@ class Voice:
     def notebook(self) -> Notes:
         """Of `ctx.step`. (`Context` asks once.)"""
         if self._notes is None:
-            self._notes = Notes(*self._parts)
+            self._notes = Notes(*self._parts, self._vault)
             if self._kept:
                 self._notes.keep()
         return self._notes

@@ -28,6 +28,7 @@ class Watch:
         self._loop, self._lanes, self._clock, self._worker = loop, lanes, clock, worker
         self._ident = threading.get_ident()
         self._asked: float | None = None  # when the loop was asked, while it has not answered
+        self.lag = 0.0  # s that it took to answer the last time
         self._looks = 0  # since then; a process that was stopped for a while has not looked
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"offpath-watch-{worker[:8]}", daemon=True)
@@ -64,7 +65,14 @@ class Watch:
                 self._warn(self._clock.elapsed() - asked)
 
     def _answer(self) -> None:
+        if self._asked is not None:
+            self.lag = self._clock.elapsed() - self._asked
         self._asked = None
+
+    def now(self) -> float:
+        """Seconds that the loop took to answer, or has taken so far. Any thread."""
+        asked = self._asked
+        return self.lag if asked is None else max(self.lag, self._clock.elapsed() - asked)
 
     def _warn(self, seconds: float) -> None:
         job = self._blocker()

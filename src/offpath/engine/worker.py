@@ -6,27 +6,37 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Coroutine, Sequence
+import sys
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from uuid import uuid4
 
+from ..core.workers import About
 from ..errors import ConfigurationError, StoreError
 from ..observe import signal
+from ..observe.pulse import Pulse, beating
 from ..ports import Store, Transport
+from ..privacy.known import guard_logging
 from ..settings import Settings
 from ..tasks import Registry
 from . import children
 from .census import Census
 from .clock import Clock, clock
+from .consumers import Consumers
 from .crew import Crew
 from .leases import Keeper, Listener
 from .limits import Freed, Gate
+from .outage import Outage
 from .pump import Pump
 from .schedules import Ticker, known
 from .shutdown import drain, on_signals
+from .stats import Book
 from .upkeep import Upkeep
 from .wake import Alarm, Ear
 from .watch import LOOK, Watch
+
+PACKAGE = __name__.partition(".")[0]
+LAST_WORD = 2.0  # s for the counts of a worker that ends
 
 
 class Worker:
@@ -35,6 +45,7 @@ class Worker:
     queues       the queues it serves; None = all
     until_empty  it ends by itself once nothing is ready or running (jobs scheduled for later do not hold it)
     time         where it takes time and chance from; tests bring their own
+    consumers    what reads the application's subscriptions meanwhile; None: nothing is to be read
     """
 
     def __init__(
@@ -47,6 +58,7 @@ class Worker:
         queues: Sequence[str] | None = None,
         until_empty: bool = False,
         time: Clock | None = None,
+        consumers: Callable[[Clock], Consumers] | None = None,
     ) -> None:
         if children.in_child:
             raise ConfigurationError(
@@ -60,6 +72,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._crew: Crew | None = None
         self._ticker: Ticker | None = None
+        self._consumers = None if consumers is None else consumers(self._clock)
         self._stops = 0
         self._stopping, self._hurry = asyncio.Event(), asyncio.Event()
 
@@ -76,11 +89,28 @@ class Worker:
         if self._stops > 1:
             self._hurry.set()
 
+    def _about(self) -> About:
+        settings = self._settings
+        return About(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=self._clock.now(),
+            concurrency=settings.concurrency,
+            queues=None if self._queues is None else tuple(self._queues),
+            version=sys.modules[PACKAGE].__version__,
+            lease=settings.lease,
+        )
+
     @property
     def abandoned(self) -> int:
         """Attempts that would not stop and still run in this process. What wants to end must not wait for them:
         `asyncio.run` would, for coroutines, and for ever."""
         return 0 if self._crew is None else sum(len(lane.abandoned) for lane in self._crew.lanes)
+
+    def _unsealed(self) -> None:
+        tasks = [name for name in self._registry.names() if (task := self._registry.get(name)) and task.secret]
+        if tasks and not self._settings.secret_keys:
+            signal("worker.unsealed", tasks=",".join(tasks))
 
     async def run(self, *, signals: bool = False) -> None:
         """The worker's life. `signals`: SIGTERM and SIGINT stop it (only on the main thread).
@@ -89,6 +119,8 @@ class Worker:
         """
         self._loop = asyncio.get_running_loop()
         self._told()
+        guard_logging()
+        self._unsealed()
         with on_signals(self.stop) if signals else contextlib.nullcontext():
             crew = self._crew = Crew(self._store, self._registry, self._settings, self._clock, self._transport.announce)
             crew.until_empty = self._until_empty
@@ -98,12 +130,16 @@ class Worker:
             self._transport.open()
             crew.start()
             try:
+                if self._consumers is not None:
+                    self._consumers.start()
                 if not self._until_empty:  # one that is to end by itself leaves schedules to others: they would keep it
                     self._ticker = Ticker(self._store, self._registry, self._clock)
                     await self._ticker.begin()
                 while not self._stopping.is_set():
                     await Life(self, crew).live()
             finally:
+                if self._consumers is not None:
+                    await self._consumers.stop()
                 await crew.close()
 
 
@@ -121,7 +157,8 @@ class Life:
         self._looking: asyncio.Task[None] | None = None
         self._look = asyncio.Lock()  # of two looks the later one is to be believed
         self._census = Census(store, worker._registry, clock, worker._queues)
-        self._upkeep = Upkeep(store, worker._registry, clock, settings.renew)
+        self._book = Book(store, crew.tally, crew, clock, self.id, worker._about())
+        self._upkeep = Upkeep(store, worker._registry, clock, settings.renew, self._book, settings.retention_stats)
         self._watch = Watch(loop, crew.lanes, clock, self.id)
         self._keeper = Keeper(
             store,
@@ -146,11 +183,13 @@ class Life:
             policy=crew.policy,
             running=crew.running,
             mates=crew.mates,
+            tally=crew.tally,
             held=crew.held,
             concurrency=settings.concurrency,
         )
         self._alarm = Alarm(store, clock, self._pump.hint)
         self._pump.short = self._short
+        self._pump.lined = frozenset(one.task for one in worker._registry.subscriptions if one.ordered)
         self._pump.freed = self._freed = Freed(worker._transport.announce)
         for intake in self._pump.intakes:
             intake.gate = Gate(clock, self._limited)
@@ -158,6 +197,10 @@ class Life:
 
     async def live(self) -> None:
         """Register, work, and end: told to stop, nothing left to do, or judged dead."""
+        with beating(self._pulse):
+            await self._live()
+
+    async def _live(self) -> None:
         worker, crew, pump = self._worker, self._crew, self._pump
         self._watch.start()
         self._keeper.start()
@@ -189,12 +232,32 @@ class Life:
                 ear.close()
             if self._looking is not None:
                 self._looking.cancel()
+            with contextlib.suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(LAST_WORD):
+                    await self._book.flush()
             self._alarm.close()
             self._freed.close()
             self._keeper.leave()
             self._watch.stop()
             await asyncio.to_thread(self._keeper.join, self._settings.lease)
             self._watch.join(LOOK)
+
+    def _pulse(self) -> Pulse:
+        """How it is. Any thread."""
+        worker, lanes, pool = self._worker, self._crew.lanes, self._crew.pool
+        return Pulse(
+            self.id,
+            {lane.kind: sum(slot.job is not None for slot in tuple(lane.slots)) for lane in lanes},
+            {lane.kind: lane.count for lane in lanes},
+            worker.abandoned,
+            self._keeper.age,
+            self._settings.lease,
+            self._keeper.trouble,
+            self._watch.now(),
+            worker.ready.is_set() and not self._keeper.fenced_now,
+            worker._stopping.is_set(),
+            () if pool is None else pool.pids(),
+        )
 
     def _duties(self) -> list[Coroutine[Any, Any, None]]:
         ticker = self._worker._ticker
@@ -224,19 +287,23 @@ class Life:
     async def _end(self, pumping: asyncio.Task[None]) -> None:
         worker, crew = self._worker, self._crew
         worker._stopping.set()
+        if worker._consumers is not None:
+            worker._consumers.stopping.set()  # nothing new while what is here is brought to its end
         returned = await drain(self.id, crew.lanes, self._pump, pumping, self._settings.drain, worker._hurry)
         signal("worker.stopped", worker=self.id, done=crew.succeeded, failed=crew.failed, returned=returned)
 
     async def _mind(self) -> None:
         """Small things, once per poll: new queues, claims that stand about, cancel requests whose hint was lost."""
         clock, settings, crew, pump = self._clock, self._settings, self._crew, self._pump
-        cancels_at = 0.0
+        cancels_at, outage = 0.0, Outage()
         while True:
             await asyncio.sleep(clock.spread(min(1.0, settings.poll)))
             try:
                 await self._around()
+                outage.over()
             except Exception as error:  # the pump meets the same trouble; what follows is due all the same
-                signal("upkeep.failed", duty="census", error=str(error))
+                if outage.worth_telling(error, clock.elapsed()):
+                    signal("upkeep.failed", duty="census", error=str(error))
             for intake in pump.intakes:
                 pump.give_back(intake.stagnant())
             if clock.elapsed() >= cancels_at:

@@ -16,7 +16,7 @@ from ..app.desk import at_once
 from ..core.job import Job, State
 from ..core.options import MAX_NAME, MAX_URL, SECOND, CallOptions, check_name
 from ..errors import ArgumentError, ConfigurationError, UncommittedError
-from ..observe import signal
+from ..observe import meters, signal
 from ..ports import Enqueued, OperationRow, Verb
 from ..tasks import Linked, Task
 from .idempotency import Verbatim, pack
@@ -118,7 +118,7 @@ async def accept(service: Service, work: Task[..., Any] | Linked[Any], args: str
         keyed = _Keyed(service, new, start, start.ticket)
         if start.tx is None:
             await service.store.perform(keyed.work)
-        elif inspect.isawaitable(writing := service.store.read_on(start.tx, keyed.work())):
+        elif inspect.isawaitable(writing := service.store.run_on(start.tx, keyed.work())):
             await writing
         return keyed.end()
     writing = new.write(start.tx)
@@ -126,12 +126,13 @@ async def accept(service: Service, work: Task[..., Any] | Linked[Any], args: str
     (said,) = await writing
     bond = None if start.tx is None else _bond(service, said.id, start.tx)
     if not said.existing:
+        _count(new.task)
         made.bond = bond
         return made if bond is None else _noted(made, start)
     verb = service.store.verbs.operation(said.id)
     if start.tx is None:
         return _known(service, await service.store.read(verb), start, None)
-    row: Any = service.store.read_on(start.tx, verb)  # there it may have been accepted a moment ago
+    row: Any = service.store.run_on(start.tx, verb)  # there it may have been accepted a moment ago
     return _known(service, await row if inspect.isawaitable(row) else row, start, bond)
 
 
@@ -150,16 +151,22 @@ def accept_sync(service: Service, work: Task[..., Any] | Linked[Any], args: str,
         if start.tx is None:
             service.store.perform(keyed.work).result()
         else:
-            at_once(service.store.read_on(start.tx, keyed.work()), start.tx)
+            at_once(service.store.run_on(start.tx, keyed.work()), start.tx)
         return keyed.end()
     (said,) = new.write_sync(start.tx)
     bond = None if start.tx is None else _bond(service, said.id, start.tx)
     if not said.existing:
+        _count(new.task)
         return _render(service, new.task, new.job, start, bond)
     verb = service.store.verbs.operation(said.id)
     if start.tx is None:
         return _known(service, service.store.read(verb).result(), start, None)
-    return _known(service, service.store.read_on(start.tx, verb), start, bond)
+    return _known(service, service.store.run_on(start.tx, verb), start, bond)
+
+
+def _count(task: Task[..., Any]) -> None:
+    if meters.on is not None:
+        meters.on.add("offpath_operations_accepted_total", (task.name,))
 
 
 def _free(ticket: Ticket) -> bool:
@@ -176,6 +183,7 @@ class _Keyed:
     def __init__(self, service: Service, new: OneJob | WholeFlow, start: Start, ticket: Ticket) -> None:
         self.service, self.new, self.start, self.ticket = service, new, start, ticket
         self.made: Acceptance | None = None
+        self.said: Enqueued | None = None
 
     def work(self) -> Verb[list[Enqueued]]:
         verbs, ticket = self.service.store.verbs, self.ticket
@@ -185,6 +193,7 @@ class _Keyed:
             ticket.answer = known(self.service.problems, reserved.found, ticket.fingerprint, self.service.soon())
             return []
         said = yield from self.new.verb(verbs)
+        self.said = said[0]
         try:
             made = self.made = yield from self._made(said[0])
         except Refused:
@@ -204,6 +213,10 @@ class _Keyed:
         answer, made = self.ticket.answer, self.made
         if made is not None:
             self.ticket.used = True
+            if self.said is not None:
+                self.new.counted(self.said)
+                if not self.said.existing:
+                    _count(self.new.task)
             if self.start.tx is not None:
                 made.bond = _bond(self.service, made.job, self.start.tx)
             return _noted(made, self.start)

@@ -8,7 +8,7 @@ import signal as signals
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, MutableMapping
 from contextlib import aclosing
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from ..errors import ConfigurationError
 from ..observe import signal
@@ -126,6 +126,28 @@ def only_asked_slashed(scope: Scope) -> bool:
     No: what it would redirect to is NOWHERE, and under a Host that nobody checked."""
     raw: bytes | None = scope.get("raw_path")
     return raw is not None and scope["path"].endswith("/") and not raw.endswith((b"/", b"%2f", b"%2F"))
+
+
+_INSIDE = "\x00"  # no name has it
+
+
+def segmented(scope: Scope) -> Scope:
+    """For a router to match: a slash inside of a segment (`%2F`) is no end of it. Servers decode the path first; what
+    the client sent is in `raw_path`, where the server tells it. See `segments`."""
+    raw: bytes = scope.get("raw_path") or b""
+    if b"%2f" not in raw.lower():
+        return scope
+    parts = [unquote(part) for part in raw.decode("latin-1").split("/")]
+    path: str = scope["path"]
+    if not path.endswith("/".join(parts)):  # something between the server and us has changed one of the two
+        return scope
+    before = path[: len(path) - len("/".join(parts))]
+    return {**scope, "path": before + "/".join(part.replace("/", _INSIDE) for part in parts)}
+
+
+def segments(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The path parameters of a scope that was made by `segmented`."""
+    return {name: one.replace(_INSIDE, "/") if isinstance(one, str) else one for name, one in params.items()}
 
 
 async def answer(

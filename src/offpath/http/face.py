@@ -54,8 +54,9 @@ class Options(TypedDict, total=False):
     Who may do what (docs/how-to/security.md):
 
     permissions    what an action takes besides ownership: {"cancel": "operations.cancel"}; the actions are start, read,
-                   cancel, delete, webhooks and default_secret (which takes "webhooks.default-secret" unless
-                   you say another). A caller has them in `permissions`, a collection of texts
+                   cancel, delete, webhooks, default_secret (which takes "webhooks.default-secret" unless you say
+                   another), and admin.read, admin.write and admin.arguments (which take "offpath.read",
+                   "offpath.write" and "offpath.arguments"). A caller has them in `permissions`, a collection of texts
     recheck        a function of the Caller, sync or async, that says whether they may still look; asked while a
                    stream is open and after a held poll. It must not block
     recheck_every  seconds between two times that a stream asks (30; at most 60)
@@ -117,6 +118,7 @@ class Face:
         self.trusted_hosts = frozenset(host.lower() for host in options.get("trusted_hosts", ()))
         origins = options.get("cookie_origins")
         self.guards_starts = origins is not None
+        self.origin = None if base_url is None else _origin(base_url)
         self._origins = frozenset(_origin(one) for one in (*(origins or ()), *((base_url,) if base_url else ())))
         self.prefix = f"offpath{next(_serial)}."  # of route names, so that several faces fit into one application
         self._paths: dict[Any, str] = {}

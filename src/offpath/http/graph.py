@@ -11,7 +11,7 @@ from typing import Any
 from ..core.job import State
 from ..ports import OperationRow
 from ..ports.flows import FlowRows
-from ..tasks import flow_info
+from ..tasks import FlowInfo, flow_info
 from .operations import STATUSES, status
 
 _ID = {"type": "string", "format": "uuid"}
@@ -53,12 +53,18 @@ _QUEUED = {State.SCHEDULED.name.lower(): "queued", State.READY.name.lower(): "qu
 def document(row: OperationRow, rows: FlowRows | None) -> dict[str, Any]:
     if rows is None:
         return {"id": row.id, "parts": [{"id": row.id, "kind": row.kind, "status": status(row)}], "edges": []}
-    info = flow_info(row.id, rows)
+    return shown(flow_info(row.id, rows))
+
+
+def word(state: str) -> str:
+    """A job's state as the status of a part."""
+    return _QUEUED.get(state, state)
+
+
+def shown(info: FlowInfo) -> dict[str, Any]:
     return {
-        "id": row.id,
-        "parts": [
-            {"id": part.id, "kind": part.task, "status": _QUEUED.get(part.state, part.state)} for part in info.parts
-        ],
+        "id": info.id,
+        "parts": [{"id": part.id, "kind": part.task, "status": word(part.state)} for part in info.parts],
         "edges": [
             {"parent": edge.parent, "child": edge.child, "policy": edge.policy, "race": edge.race}
             for edge in info.edges

@@ -13,13 +13,23 @@ from urllib.parse import parse_qsl, urlsplit
 from ..ports import OperationRow
 from .messages import Caller
 
-Action = Literal["start", "read", "cancel", "delete", "webhooks", "default_secret"]
+Action = Literal[
+    "start", "read", "cancel", "delete", "webhooks", "default_secret", "admin.read", "admin.write", "admin.arguments"
+]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 """read is everything that shows an operation: the resource, lists, its result, its events, a ticket for them; webhooks
-is everything about endpoints and their deliveries, default_secret what signs for a whole tenant."""
+is everything about endpoints and their deliveries, default_secret what signs for a whole tenant. Of everybody's jobs:
+admin.read sees them, without their values; admin.arguments sees those too; admin.write changes them."""
 
 Needs = Mapping[str, str]
 """Action → the permission it takes besides ownership; an action that is not in it takes none."""
+
+ADMIN: Needs = {
+    "admin.read": "offpath.read",
+    "admin.write": "offpath.write",
+    "admin.arguments": "offpath.arguments",
+}
+"""What the admin's actions take unless the application says another: there is no ownership to fall back on."""
 
 _TOKENS = frozenset(
     {"access_token", "api_key", "apikey", "api-key", "auth", "auth_token", "authorization", "bearer", "id_token"}
@@ -42,7 +52,7 @@ def refusal(action: Action, caller: Caller, row: OperationRow | None, needs: Nee
 
 def lacks(action: Action, caller: Caller, needs: Needs) -> bool:
     """Does the action take a permission that the caller does not have? Who comes with none at all has none."""
-    needed = needs.get(action)
+    needed = needs.get(action, ADMIN.get(action))
     return needed is not None and needed not in (caller.permissions or ())
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlencode
 
+from ..core import redact
 from ..core.events import TERMINAL
 from ..errors import Conflict
 from ..ports import EventRow, OperationFilter, OperationRow, Ticket
@@ -126,7 +127,7 @@ def result_of(service: Service, row: OperationRow, *headers: tuple[str, str]) ->
     if (reply := service.reply(row)) is not None:
         kind = () if reply.status == 204 else (("Content-Type", reply.media_type),)
         return Response(reply.status, [*kind, NO_STORE, *reply.headers.items()], reply.body)
-    return json_response(200, row.result, *headers)
+    return json_response(200, redact.masked(row.result), *headers)
 
 
 async def get_graph(service: Service, request: Request) -> Response:
@@ -139,6 +140,11 @@ async def get_graph(service: Service, request: Request) -> Response:
 async def get_events(service: Service, request: Request) -> Response:
     """The log as server-sent events, resumed after `Last-Event-ID`; as JSON to whoever accepts only that."""
     row = await _mine(service, request)
+    return await follow(service, request, row, Tied(service, row.id, request.caller, request.base))
+
+
+async def follow(service: Service, request: Request, row: OperationRow, tied: sse.Source) -> Response:
+    """The log of this operation, to a caller who may see it."""
     query = query_of(service, request, ("last_event_id", "cursor", "limit", tickets.PARAMETER))
     limit_of(service, query.get("limit"))  # a stream has no pages; what is wrong is said all the same
     after = sse.last_event_id(request.header("last-event-id"), query.get("last_event_id"))
@@ -154,7 +160,6 @@ async def get_events(service: Service, request: Request) -> Response:
     leave = service.seat(request.caller)
     if leave is None:
         service.refuse("too-many-streams", None, service.soon(5))
-    tied = Tied(service, row.id, request.caller, request.base)
     headers = [
         ("Content-Type", "text/event-stream; charset=utf-8"),
         ("Cache-Control", "no-store"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.options import SECOND
 from ..errors import ConfigurationError
+from ..observe import meters
 from ..ports import Remembered, Reservation
 from .idempotency import FIELD, METHODS, BadKey, Verbatim, decide, fingerprint, parse, scope_of, unpack
 from .messages import Caller, Refused
@@ -113,7 +114,10 @@ def require(problems: Problems, scope: Scope) -> None:
 def known(problems: Problems, found: Remembered | None, fingerprint: str, soon: tuple[str, str]) -> Verbatim:
     """The answer to replay to a request whose key is not free; Refused: 422 for another request under the same key,
     409 while the first is unfinished."""
-    match decide(found, fingerprint):
+    said = decide(found, fingerprint)
+    if meters.on is not None:
+        meters.on.add("offpath_idempotency_total", (said,))
+    match said:
         case "replay" if found is not None:
             return unpack(found)
         case "mismatch":

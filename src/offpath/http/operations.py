@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ..core import redact
 from ..core.job import LIVE, State
 from ..core.options import SECOND
 from ..ports import OperationRow
@@ -110,7 +111,7 @@ def document(row: OperationRow, max_attempts: int, shape: Shape, *, with_result:
     text = dumps({**resource(row, max_attempts, shape), **more})
     if not with_result or status(row) != "succeeded":
         return text
-    result = "null" if row.result is None else row.result
+    result = "null" if row.result is None else redact.masked(row.result)
     if len(result) > shape.inline or len(result.encode()) > shape.inline:
         return text
     return f'{text[:-1]},"result":{result}}}'

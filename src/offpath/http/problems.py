@@ -109,6 +109,21 @@ TYPES: Mapping[str, ProblemType] = {
     "secret-shown": ProblemType(
         "The secret has been shown", 409, "It is shown once. Send `rotate: true` for a new one, if it is ours to make."
     ),
+    "no-job": ProblemType("No such job", 404, "There is no job with this id, or it has been forgotten."),
+    "job-live": ProblemType(
+        "The job has not ended", 409, "Only what has ended is run again or deleted; to stop it, POST to its `cancel`."
+    ),
+    "job-conflict": ProblemType("This job cannot be changed so", 409, "Nothing was done; `detail` says why."),
+    "not-watched": ProblemType(
+        "Nobody can follow this job", 404, "It was not started over HTTP, so that it keeps no log of its events."
+    ),
+    "no-queue-name": ProblemType("No queue can have that name", 404, "A name is printable text, 1 to 255 characters."),
+    "no-schedule": ProblemType("No such schedule", 404, "There is no schedule of this name, or it has been removed."),
+    "no-webhooks": ProblemType(
+        "Nothing can be sent from here",
+        409,
+        "This application sends no webhooks (`Webhooks`), so that its endpoints can be looked at only.",
+    ),
     "unavailable": ProblemType(
         "Not available now", 503, "Nothing was stored. Send the request again after `Retry-After` seconds."
     ),

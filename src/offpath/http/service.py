@@ -85,6 +85,11 @@ class Service:
     def cursors(self) -> Cursors:
         return Cursors(default_secret(self.jobs.settings.url) if self.secret is None else self.secret)
 
+    def key(self, purpose: str) -> bytes:
+        """To sign with, of its own for each purpose; the same on every replica, as the cursors' secret is."""
+        secret = default_secret(self.jobs.settings.url) if self.secret is None else self.secret
+        return hashlib.sha256(purpose.encode() + b"\x00" + secret).digest()
+
     def admit(self, caller: Caller, queue: str) -> Look | None:
         """Before a start: None, or what has to be read before it may go on. Refused: 403, 429 or 503."""
         desk = self.jobs.desk

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 from ..core.events import TERMINAL
+from ..observe import meters
 from ..ports import EventRow, OperationRow
 from .operations import done, dumps, moment, progress, status
 from .problems import Problems
@@ -102,7 +103,7 @@ async def stream(
     goes down.
     """
     time = asyncio.get_running_loop().time
-    with source.watcher.watch(id) as watch:
+    with meters.during("offpath_streams_open"), source.watcher.watch(id) as watch:
         yield retry(round(RECONNECT * (0.8 + 0.4 * u)))
         quiet = checked = time()
         row = await source.row()
@@ -171,7 +172,7 @@ async def until(
     down."""
     time = asyncio.get_running_loop().time
     end = time() + seconds
-    with watcher.watch(id) as watch:
+    with meters.during("offpath_polls_held"), watcher.watch(id) as watch:
         while True:
             page = await events(seen, PAGE)
             if page:

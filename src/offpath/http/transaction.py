@@ -83,7 +83,7 @@ class Transaction:
     def _reserve(self, key: Reservation) -> Reserved:
         """Outside the savepoint to which a 4xx goes back."""
         self._savepoint.commit()
-        said: Reserved = self._store.read_on(self._connection, self._store.verbs.reserve(key))
+        said: Reserved = self._store.run_on(self._connection, self._store.verbs.reserve(key))
         self._savepoint = self._connection.begin_nested()
         return said
 
@@ -119,7 +119,7 @@ class Transaction:
         one.bond = None
 
     def _ask(self, verb: Any) -> Any:
-        return self._store.read_on(self._connection, verb)
+        return self._store.run_on(self._connection, verb)
 
     async def drop(self) -> None:
         if self._outer is None:

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import ConfigurationError
+from ..observe import meters
 from ..ports import Reservation, Reserved
 from .accept import Acceptance
 from .asgi import App, Message, Receive, Scope, Send, send_response
@@ -102,6 +103,8 @@ class Unit:
             raise ConfigurationError("a once route must know who is asking before its handler begins")
         ticket = await ticket_for(service.keys, service.problems, self.caller, scope, lines, self.read)
         if not service.keys.enter(ticket):
+            if meters.on is not None:
+                meters.on.add("offpath_idempotency_total", ("busy",))
             raise Refused(service.problems.problem("idempotency-key-in-use"), service.soon())
         self._ticket = ticket  # to be left, whatever comes
         reserved = await self._work.reserve(self._reservation(ticket))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable
 from dataclasses import fields
 from typing import Any
 
-from ..app.desk import Counter, at_once
+from ..app.desk import Counter, counted, counted_flow
 from ..core import flow as graphs
 from ..core.call import Call
 from ..core.job import Job
@@ -49,6 +48,10 @@ class OneJob:
     def verb(self, verbs: Verbs) -> Verb[list[Enqueued]]:
         return verbs.enqueue([self.new])
 
+    def counted(self, said: Enqueued) -> None:
+        """What `verb` gave has been written."""
+        counted((self.new,), (said,))
+
     async def instead(self, tx: object | None) -> str:
         assert self.desk.instead is not None  # noqa: S101
         (done,) = await self.desk.instead.submit((self.call,), tx)
@@ -78,20 +81,16 @@ class WholeFlow:
         self.desk = desk
 
     async def write(self, tx: object | None) -> list[Enqueued]:
-        if tx is None:
-            return await self.desk.store.perform(lambda: self.verb(self.desk.store.verbs))
-        answer: Any = self.desk.store.read_on(tx, self.verb(self.desk.store.verbs))
-        done: list[Enqueued] = await answer if inspect.isawaitable(answer) else answer
-        return done
+        return [await self.desk.write_flow(self.new, tx)]
 
     def write_sync(self, tx: object | None) -> list[Enqueued]:
-        if tx is None:
-            return self.desk.store.perform(lambda: self.verb(self.desk.store.verbs)).result()
-        done: list[Enqueued] = at_once(self.desk.store.read_on(tx, self.verb(self.desk.store.verbs)), tx)
-        return done
+        return [self.desk.write_flow_sync(self.new, tx)]
 
     def verb(self, verbs: Verbs) -> Verb[list[Enqueued]]:
         return [(yield from verbs.enqueue_flow(self.new))]
+
+    def counted(self, said: Enqueued) -> None:
+        counted_flow(self.new, said)
 
     async def instead(self, tx: object | None) -> str:
         assert self.desk.instead is not None  # noqa: S101

@@ -2,10 +2,12 @@
 
 steps       what a verb is made of          rows       what is written and read
 memory      what a job remembers and tells while it runs
-verbs       what one may ask of a store     store      what a store is       transport   what a transport is
+verbs       what one may ask of a store     store      what a store is
+transport   what a transport is             broker     what a broker is
 """
 
 from ..core.selection import JobFilter
+from .broker import Broker, Consumer, Message, Outgoing, Received, Source
 from .limits import Look, Seen
 from .memory import StepRow, StepVerbs
 from .queues import Page
@@ -34,6 +36,8 @@ from .verbs import Verbs
 
 __all__ = [
     "Announce",
+    "Broker",
+    "Consumer",
     "Enqueued",
     "EventRow",
     "Exchanged",
@@ -43,20 +47,24 @@ __all__ = [
     "Lease",
     "Look",
     "Maker",
+    "Message",
     "NewJob",
     "NewOperation",
     "Now",
     "OperationFilter",
     "OperationRow",
+    "Outgoing",
     "Page",
     "Pending",
     "Pressure",
     "R",
+    "Received",
     "Remembered",
     "Reservation",
     "Reserved",
     "Round",
     "Seen",
+    "Source",
     "Statement",
     "Step",
     "StepRow",

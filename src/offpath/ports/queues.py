@@ -1,14 +1,13 @@
-"""Verbs of queues, of many jobs at once, and of alerts."""
+"""Verbs of queues and of many jobs at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from ..core.alerts import AlertRow, Rule
 from ..core.queues import Counted, PausedRow
 from ..core.selection import JobFilter
-from .rows import NewJob, Round
+from .rows import Round
 from .steps import Verb
 
 
@@ -75,14 +74,5 @@ class QueueVerbs(Protocol):
         ...
 
     def retried_as(self, id: str) -> Verb[str | None]:
-        """The newest job that runs this one again, if there has been one."""
-        ...
-
-    def reading(self, rule: Rule) -> Verb[tuple[int, AlertRow, int]]:
-        """What the rule watches, how it stands, and the time (µs)."""
-        ...
-
-    def move_alert(self, seen: AlertRow, raised_at: int | None, value: int, told: NewJob | None) -> Verb[bool]:
-        """Raise it, or resolve it (None), and enqueue what tells of it; False, and nothing is written, when somebody
-        was quicker."""
+        """The newest job that runs this one again, if there has been one; of a flow, a part of it."""
         ...

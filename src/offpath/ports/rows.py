@@ -198,8 +198,11 @@ class Round:
 
     skip   ids of jobs that the store will not have changed: they are left alone
     taken  the jobs of the page at hand; stands there also when the page could not be written
+    after  of a duty that remembers how far it has come: where the page at hand begins; "": at the start
+    next   and where the one after it would; "": there is none
     """
 
     def __init__(self) -> None:
         self.skip: set[str] = set()
         self.taken: list[str] = []
+        self.after = self.next = ""

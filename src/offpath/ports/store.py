@@ -77,9 +77,10 @@ class Store(Protocol):
         asynchronous one. A hint leaves after the commit where the driver can tell."""
         ...
 
-    def read_on(self, tx: object, verb: Verb[Any]) -> Any:
-        """Run a verb that only reads in the caller's transaction `tx`, which sees what it has written itself: the
-        answer for a synchronous connection, an awaitable of it for an asynchronous one."""
+    def run_on(self, tx: object, verb: Verb[Any]) -> Any:
+        """Run a verb in the caller's transaction `tx`, with what it has written before: the answer for a synchronous
+        connection, an awaitable of it for an asynchronous one. Hints leave after the commit where the driver can
+        tell."""
         ...
 
     def perform(self, verb: Verb[R] | Maker[R]) -> Pending[R]:
@@ -93,7 +94,8 @@ class Store(Protocol):
         ...
 
     def exchange(self, worker: str, changes: Sequence[Change], want: Want | None) -> Pending[Exchanged]:
-        """Settle and claim in one go, an outcome per job; renews the worker's lease on the way."""
+        """Settle and claim in one go, an outcome per job; renews the worker's lease on the way. One at a time for each
+        worker: what it holds, and has not been told of, is taken for a claim whose answer was lost, and told again."""
         ...
 
     def released(self, worker: str, job: str) -> None:

@@ -6,13 +6,20 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..core.change import Change
-from ..core.health import Vitals
+from ..core.health import Part, Vitals
 from ..core.selection import JobFilter
+from .alerts import AlertVerbs
+from .attempts import AttemptVerbs
+from .audit import AuditVerbs
 from .flows import FlowVerbs
+from .inbox import InboxVerbs
 from .keys import KeyVerbs
 from .limits import LimitVerbs
 from .memory import StepVerbs
+from .outbox import OutboxVerbs
+from .owners import OwnerVerbs
 from .queues import QueueVerbs
+from .recent import RecentVerbs
 from .rows import (
     Enqueued,
     EventRow,
@@ -28,11 +35,29 @@ from .rows import (
     Verdict,
 )
 from .schedules import ScheduleVerbs
+from .stats import StatVerbs
 from .steps import Verb
 from .webhooks import WebhookVerbs
 
 
-class Verbs(WebhookVerbs, QueueVerbs, KeyVerbs, StepVerbs, ScheduleVerbs, LimitVerbs, FlowVerbs, Protocol):
+class Verbs(
+    AuditVerbs,
+    OwnerVerbs,
+    WebhookVerbs,
+    QueueVerbs,
+    AlertVerbs,
+    KeyVerbs,
+    StepVerbs,
+    ScheduleVerbs,
+    LimitVerbs,
+    FlowVerbs,
+    OutboxVerbs,
+    InboxVerbs,
+    AttemptVerbs,
+    RecentVerbs,
+    StatVerbs,
+    Protocol,
+):
     """Everything one may ask of a store, as values: run them with `Store.perform`, `Store.read`, or a borrowed
     connection (`stores/borrow.py`)."""
 
@@ -40,6 +65,15 @@ class Verbs(WebhookVerbs, QueueVerbs, KeyVerbs, StepVerbs, ScheduleVerbs, LimitV
     def find(self, id: str) -> Verb[Found | None]: ...
     def list_jobs(self, where: JobFilter, after: str | None, limit: int) -> Verb[list[Found]]:
         """Newest first; `after` is the last id of the page before."""
+        ...
+
+    def walk(self, where: JobFilter, after: str | None, limit: int, most: int) -> Verb[tuple[list[Found], str | None]]:
+        """`list_jobs`, but of the next `most` rows only, whether they are meant or not; and the id down to which that
+        is (to be the next `after`), None: to the end."""
+        ...
+
+    def count_walk(self, where: JobFilter, after: str | None, most: int) -> Verb[tuple[int, str | None]]:
+        """The same for counting."""
         ...
 
     def cancel(self, id: str, reason: str) -> Verb[Found | None]:
@@ -144,6 +178,11 @@ class Verbs(WebhookVerbs, QueueVerbs, KeyVerbs, StepVerbs, ScheduleVerbs, LimitV
         """When the next scheduled job falls due (µs), or None."""
         ...
 
-    def vitals(self) -> Verb[Vitals]:
-        """For whoever asks what is wrong; reads the whole live table."""
+    def survey(self, after: str, limit: int) -> Verb[tuple[list[Part], str | None]]:
+        """The next `limit` live jobs behind an id ("": from the oldest on), those that are alike together; and the last
+        of their ids, None where there are no more."""
+        ...
+
+    def vitals(self, parts: Sequence[Part], *, whole: bool = True) -> Verb[Vitals]:
+        """For whoever asks what is wrong, with what surveys have found: all live jobs, or (not `whole`) the oldest."""
         ...

@@ -146,6 +146,16 @@ class WebhookVerbs(Protocol):
         """Newest first; `after` is the last id of the page before."""
         ...
 
+    def any_endpoint(self, id: str) -> Verb[EndpointRow | None]:
+        """Whoever's it is."""
+        ...
+
+    def all_endpoints(
+        self, tenant: str | None, enabled: bool | None, after: str | None, limit: int
+    ) -> Verb[list[EndpointRow]]:
+        """Everybody's, or those of one tenant; newest first; `after` is the last id of the page before."""
+        ...
+
     def change_endpoint(self, id: str, tenant: str, owner: str, change: Change) -> Verb[EndpointRow | None]:
         """As it stands after that. When that disables it, its queued deliveries are stopped and its owner is told."""
         ...

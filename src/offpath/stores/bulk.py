@@ -48,6 +48,27 @@ class BulkVerbs(SharedVerbs):
                 total += yield Statement(self.sql[f"bulk.{name}_count"], self.meant(where, states), rows.value)
         return total
 
+    def floor(self, where: JobFilter, after: str | None, most: int) -> Verb[str | None]:
+        """Down to where a look that begins behind `after` comes with `most` rows; None: to the end."""
+        live, ended = selection.parted(where)
+        floors: list[str] = []
+        for name, states in (("live", live), ("failed" if _ended(ended) == "failed" else "finished", ended)):
+            if states:
+                params = {**self.meant(where, states, after), "most": most - 1}
+                last: str | None = yield Statement(self.sql[f"walk.{name}_floor"], params, rows.value)
+                floors += [] if last is None else [last]
+        return max(floors) if floors else None
+
+    def count_walk(self, where: JobFilter, after: str | None, most: int) -> Verb[tuple[int, str | None]]:
+        floor = yield from self.floor(where, after, most)
+        live, ended = selection.parted(where)
+        total = 0
+        for name, states in (("live", live), ("failed" if _ended(ended) == "failed" else "finished", ended)):
+            if states:
+                params = {**self.meant(where, states, after), "floor": floor}
+                total += yield Statement(self.sql[f"walk.{name}_count"], params, rows.value)
+        return total, floor
+
     def _select(self, where: JobFilter, after: str | None, limit: int, live: bool, round: Round | None) -> Verb[_Ids]:
         """A page of ids, without those that `round` skips, and where the next one begins."""
         states = selection.parted(where)[0 if live else 1]
@@ -144,9 +165,10 @@ class BulkVerbs(SharedVerbs):
         return NewJob(job, event, operation)
 
     def mark(self, done: Sequence[tuple[str | None, str]]) -> Verb[None]:
-        """(what has ended, what runs it again): so that it is not run again by the next sweep."""
+        """(what has ended, what runs it again): so that no sweep runs it again. Of a part, its flow too."""
         if done:
-            yield Statement(self.sql["bulk.mark"], {"rows": rows.dumps(done)}, rows.nothing)
+            for statement in ("bulk.mark", "again.flows"):
+                yield Statement(self.sql[statement], {"rows": rows.dumps(done)}, rows.nothing)
 
     def retried_as(self, id: str) -> Verb[str | None]:
         found: str | None = yield Statement(self.sql["bulk.retried"], {"id": id}, rows.value)
@@ -161,7 +183,7 @@ class BulkVerbs(SharedVerbs):
         these = {"ids": rows.dumps(ids)}
         gone: int = yield Statement(self.sql["bulk.history"], these, rows.value)
         yield Statement(self.sql["bulk.operations"], these, rows.nothing)
-        for part in ("upkeep.events", "bulk.steps", "bulk.edges"):
+        for part in ("upkeep.events", "bulk.steps", "bulk.edges", "attempt.erase_many"):
             yield Statement(self.sql[part], these, rows.nothing)
         return Page(gone, len(ids) - gone, (), last)
 

@@ -43,6 +43,20 @@ class WebhookVerbs(SharedVerbs):
         page: list[EndpointRow] = yield Statement(self.sql["endpoint.list"], params, _endpoints)
         return page
 
+    def any_endpoint(self, id: str) -> Verb[EndpointRow | None]:
+        if not is_id(id):
+            return None
+        found: list[EndpointRow] = yield Statement(self.sql["endpoint.seen"], {"id": id}, _endpoints)
+        return found[0] if found else None
+
+    def all_endpoints(
+        self, tenant: str | None, enabled: bool | None, after: str | None, limit: int
+    ) -> Verb[list[EndpointRow]]:
+        which = {"tenant": tenant, "enabled": None if enabled is None else int(enabled)}
+        params = {**which, "after": after, "limit": limit}
+        page: list[EndpointRow] = yield Statement(self.sql["endpoint.all"], params, _endpoints)
+        return page
+
     def change_endpoint(self, id: str, tenant: str, owner: str, change: ports.Change) -> Verb[EndpointRow | None]:
         found = yield from self._endpoints("held", id, tenant, owner)
         if not found:
@@ -123,10 +137,10 @@ class WebhookVerbs(SharedVerbs):
             return
         params = {"rows": rows.dumps(news), "now": now}
         yield Statement(self.sql["delivery.insert"], params, rows.nothing)
-        yield from self._enqueue([(new.id, new.id, new.endpoint) for new in news], now)
+        yield from self._enqueue([(new.id, new.id, new.endpoint, None) for new in news], now)
 
-    def _enqueue(self, wanted: Sequence[tuple[str, str, str | None]], now: int) -> Verb[None]:
-        """Jobs, of (job, delivery, endpoint)."""
+    def _enqueue(self, wanted: Sequence[tuple[str, str, str | None, str | None]], now: int) -> Verb[None]:
+        """Jobs, of (job, delivery, endpoint, the job before it)."""
         yield from self._insert([NewJob(*deliveries.job(*one, now), None) for one in wanted])
         yield Hint("work", (deliveries.QUEUE,))
 
@@ -142,10 +156,11 @@ class WebhookVerbs(SharedVerbs):
         ended: list[DeliveryRow] = yield Statement(self.sql["delivery.again"], params, _deliveries)
         if ended:
             now = yield NOW
-            jobs = [(deliveries.again(row.job, row.attempts, now), row.id, row.endpoint) for row in ended]
-            restarted = {"rows": rows.dumps([(delivery, job) for job, delivery, _ in jobs])}
+            jobs = [(deliveries.again(row.job, row.attempts, now), row.id, row.endpoint, row.job) for row in ended]
+            restarted = {"rows": rows.dumps([(delivery, job) for job, delivery, _, _ in jobs])}
             yield Statement(self.sql["delivery.restart"], restarted, rows.nothing)
             yield from self._enqueue(jobs, now)
+            yield from self.mark([(before, job) for job, _, _, before in jobs])
         return [row.id for row in ended]
 
     def work(self, delivery: str) -> Verb[Work | None]:

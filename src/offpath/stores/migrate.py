@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from ..core.health import Check, few
 from ..errors import SchemaError
 
 
@@ -17,6 +19,30 @@ def missing(known: Sequence[tuple[str, str]], applied: Iterable[str]) -> list[tu
         )
     return [(name, sql) for name, sql in known if name not in have]
 
+
+def indexes(known: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The indexes that there are once all these migrations have been applied, by name, and what makes each."""
+    found: dict[str, str] = {}
+    for _, text in known:
+        for statement, made, name in _INDEX.findall(text):
+            found.pop(name, None)
+            if made:
+                found[name] = " ".join(statement.split())
+    return found
+
+
+def complete(
+    wanted: Mapping[str, str], found: Collection[str], broken: Sequence[str] = (), again: Sequence[str] = ()
+) -> Check:
+    """Whether the indexes are there; `broken` are there and not used, `again` makes them anew."""
+    lacking = sorted(wanted.keys() - set(found))
+    if not lacking and not broken:
+        return Check("indexes", "ok", f"all {len(wanted)} indexes are there")
+    said = [f"there is no index {name}" for name in lacking] + [f"the index {name} is invalid" for name in broken]
+    return Check("indexes", "problem", few(said), "; ".join([*(wanted[name] for name in lacking), *again]))
+
+
+_INDEX = re.compile(r"^((?:drop|(create(?: unique)?)) index (offpath_\w+)[^;]*)", re.MULTILINE)
 
 _NOTES = "create table if not exists offpath_migration (name text primary key not null, at integer not null);"
 _NOTE = "insert into offpath_migration (name, at) values ('{name}', strftime('%s', 'now') * 1000000);"

@@ -50,3 +50,4 @@ class PruneVerbs(SharedVerbs):
 
     def _erase(self, found: Sequence[Aged], now: int) -> Verb[None]:
         yield Statement(self.sql["upkeep.history"], {"rows": rows.dumps(found)}, rows.nothing)
+        yield Statement(self.sql["attempt.erase_many"], {"ids": rows.dumps([id for id, _ in found])}, rows.nothing)

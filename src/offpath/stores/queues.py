@@ -1,13 +1,11 @@
-"""Verbs of queues and of alerts. What an alert means is decided in `core/alerts.py`."""
+"""Verbs of queues."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..core import flow
-from ..core.alerts import AlertRow, Rule
 from ..core.queues import Counted, PausedRow
-from ..ports import Hint, NewJob, Now, Statement, Verb
+from ..ports import Hint, Now, Statement, Verb
 from . import rows
 from .shared import SharedVerbs
 
@@ -37,45 +35,6 @@ class QueueVerbs(SharedVerbs):
         counts: list[Counted] = yield Statement(self.sql["queue.counts"], {"queue": queue}, rows.plain)
         paused = [row for row in (yield from self.paused()) if queue in (None, row.name)]
         return counts, paused, now
-
-    # ── alerts ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def reading(self, rule: Rule) -> Verb[tuple[int, AlertRow, int]]:
-        now: int = yield Now()
-        value = yield from (self._failures(rule, now) if rule.kind == "dead_letters" else self._age(rule, now))
-        found: list[tuple[Any, ...]] = yield Statement(self.sql["alert.get"], {"name": rule.name}, rows.plain)
-        return value, AlertRow(*found[0]) if found else AlertRow(rule.name, 0, None, 0), now
-
-    def _failures(self, rule: Rule, now: int) -> Verb[int]:
-        params = {
-            "since": now - rule.within,
-            "queue": rule.queue,
-            "task": rule.task,
-            "limit": rule.most,
-            "flow": flow.TASK,
-        }
-        failed: int = yield Statement(self.sql["alert.failures"], params, rows.value)
-        return failed
-
-    def _age(self, rule: Rule, now: int) -> Verb[int]:
-        names = [rule.queue] if rule.queue is not None else (yield from self.queues())
-        eldest = now
-        for queue in names:
-            at: int | None = yield Statement(self.sql["pressure.oldest"], {"queue": queue}, rows.value)
-            eldest = min(eldest, now if at is None else at)
-        return now - eldest
-
-    def move_alert(self, seen: AlertRow, raised_at: int | None, value: int, told: NewJob | None) -> Verb[bool]:
-        params: dict[str, Any] = {"name": seen.name, "raised_at": raised_at, "value": value}
-        if seen.seq:
-            moved: int = yield Statement(self.sql["alert.move"], {**params, "seq": seen.seq}, rows.value)
-        else:
-            moved = yield Statement(self.sql["alert.first"], params, rows.value)
-        if not moved:
-            return False
-        if told is not None:
-            yield from self.enqueue([told])
-        return True
 
 
 def _paused(found: list[Any]) -> list[PausedRow]:

@@ -45,6 +45,27 @@ def change_rows(changes: Sequence[Change]) -> str:
     )  # fmt: skip
 
 
+def recorded_rows(changes: Sequence[Change]) -> str:
+    """The same, with what is to be remembered of each attempt."""
+    return dumps(
+        [
+            (
+                c.id, c.fence, 1 if c.seen_cancel else 0, int(c.state), c.run_at, c.attempt, c.crashes, c.result,
+                c.error, c.cancel_at, c.expires_at, c.cancel_reason,
+                c.record and (c.record.attempt, c.record.worker, c.record.ended, c.record.started_at, c.record.error),
+            )
+            for c in changes
+        ]
+    )  # fmt: skip
+
+
+def ending(changes: Sequence[Change]) -> tuple[str, str]:
+    """Which statement ends them all at once, where rows can be returned, and its rows."""
+    if any([change.record is not None for change in changes]):  # noqa: C419 (a list is quicker)
+        return "settle.end_recorded", recorded_rows(changes)
+    return "settle.end", change_rows(changes)
+
+
 def job(row: Sequence[Any]) -> Job:
     """A live row, columns as in `find.live`."""
     (id_, task, version, args, queue, priority, state, run_at, deadline, key, attempt, crashes, fence, worker,

@@ -5,15 +5,17 @@ It is the base of all parts, so that whatever part has the verb comes before it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..core.change import Change
 from ..core.job import Job
 from ..core.retention import Retention, Terms
+from ..core.stats import Line
 from ..ports import Enqueued, Found, NewJob, OperationRow, Verb
 
 
-class SharedVerbs:
+class SharedVerbs(ABC):
     """`sql`: the dialect's statements by name; `terms`: how long what has ended is kept, `retention` if nothing else is
     said."""
 
@@ -27,43 +29,56 @@ class SharedVerbs:
 
     # ── callers ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def enqueue(self, jobs: Sequence[NewJob]) -> Verb[list[Enqueued]]:
-        raise NotImplementedError
+    @abstractmethod
+    def enqueue(self, jobs: Sequence[NewJob]) -> Verb[list[Enqueued]]: ...
 
+    @abstractmethod
     def _insert(self, jobs: Sequence[NewJob]) -> Verb[None]:
         """The rows, and nothing else: keys are not resolved, and nobody is told."""
-        raise NotImplementedError
+        ...
 
-    def cancel(self, id: str, reason: str) -> Verb[Found | None]:
-        raise NotImplementedError
+    @abstractmethod
+    def cancel(self, id: str, reason: str) -> Verb[Found | None]: ...
 
-    def operation(self, id: str) -> Verb[OperationRow | None]:
-        raise NotImplementedError
+    @abstractmethod
+    def operation(self, id: str) -> Verb[OperationRow | None]: ...
 
-    def queues(self) -> Verb[list[str]]:
-        raise NotImplementedError
+    @abstractmethod
+    def mark(self, done: Sequence[tuple[str | None, str]]) -> Verb[None]: ...
+
+    @abstractmethod
+    def ended(self, since: int, queue: str | None, task: str | None) -> Verb[list[Line]]: ...
+
+    @abstractmethod
+    def queues(self) -> Verb[list[str]]: ...
+
+    @abstractmethod
+    def backlog(self) -> Verb[tuple[int, int | None]]: ...
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def apply(self, changes: Sequence[tuple[Job, Change]], now: int) -> Verb[None]:
-        raise NotImplementedError
+    @abstractmethod
+    def apply(self, changes: Sequence[tuple[Job, Change]], now: int) -> Verb[None]: ...
 
-    def put(self, changes: Sequence[Change], now: int) -> Verb[None]:
-        raise NotImplementedError
+    @abstractmethod
+    def put(self, changes: Sequence[Change], now: int) -> Verb[None]: ...
 
-    def tell(self, changes: Sequence[Change], now: int) -> Verb[None]:
-        raise NotImplementedError
+    @abstractmethod
+    def record_attempts(self, changes: Sequence[Change], now: int) -> Verb[None]: ...
+
+    @abstractmethod
+    def tell(self, changes: Sequence[Change], now: int) -> Verb[None]: ...
 
     # ── flows ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def hold_flows(self, ids: Iterable[str]) -> Verb[dict[str, Job]]:
-        raise NotImplementedError
+    @abstractmethod
+    def hold_flows(self, ids: Iterable[str]) -> Verb[dict[str, Job]]: ...
 
-    def try_flows(self, ids: Iterable[str]) -> Verb[set[str]]:
-        raise NotImplementedError
+    @abstractmethod
+    def try_flows(self, ids: Iterable[str]) -> Verb[set[str]]: ...
 
-    def cancel_flow(self, flow: Job, reason: str, now: int) -> Verb[None]:
-        raise NotImplementedError
+    @abstractmethod
+    def cancel_flow(self, flow: Job, reason: str, now: int) -> Verb[None]: ...
 
-    def idle(self, job: Job) -> Verb[bool]:
-        raise NotImplementedError
+    @abstractmethod
+    def idle(self, job: Job) -> Verb[bool]: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,18 +73,29 @@ class UpkeepVerbs(SharedVerbs):
         due: int | None = yield Statement(self.sql["upkeep.next_due"], {}, rows.value)
         return due
 
-    def vitals(self) -> Verb[health.Vitals]:
+    def survey(self, after: str, limit: int) -> Verb[tuple[list[health.Part], str | None]]:
+        params = {"after": after, "limit": limit}
+        found: list[Any] = yield Statement(self.sql["doctor.part"], params, rows.plain)
+        parts = [health.Part(*row[:8]) for row in found]
+        whole = sum(part.jobs for part in parts) < limit
+        return parts, None if whole else max(row[8] for row in found)
+
+    def vitals(self, parts: Sequence[health.Part], *, whole: bool = True) -> Verb[health.Vitals]:
         now = yield NOW
-        running: list[tuple[str, int, int]] = yield Statement(self.sql["doctor.running"], {}, rows.plain)
         workers: list[tuple[str, str, int, int | None]] = yield Statement(self.sql["doctor.workers"], {}, rows.plain)
-        holds = {worker: jobs for worker, jobs, _ in running}
         recent = {"since": now - DAY, "limit": health.MOST}
         failed: list[tuple[str, int]] = yield Statement(self.sql["doctor.failed"], recent, rows.plain)
+        holds = Counter[str]()
+        for part in parts:
+            if part.worker is not None:
+                holds[part.worker] += part.jobs
         return health.Vitals(
             at=now,
-            workers=[health.WorkerRow(*worker, holds.get(worker[0], 0)) for worker in workers],
+            workers=[health.WorkerRow(*worker, holds[worker[0]]) for worker in workers],
             known=(yield from self.known_tasks()),
-            counts=(yield from self.counts()),
-            orphans=sum(jobs for _, jobs, there in running if not there),
+            counts=health.counted(parts),
+            orphans=sum(part.jobs for part in parts if not part.there),
             failed=failed,
+            outbox=(yield from self.backlog()),
+            looked=None if whole else sum(part.jobs for part in parts),
         )

@@ -31,17 +31,25 @@ from ..ports import (
     Verdict,
 )
 from . import rows
+from .alerts import AlertVerbs
+from .attempts import AttemptVerbs
+from .audit import AuditVerbs
 from .bulk import BulkVerbs
 from .endpoints import WebhookVerbs
 from .flows import FlowVerbs
 from .guards import GuardVerbs
+from .inbox import InboxVerbs
 from .keys import KeyVerbs
 from .limits import LimitVerbs
 from .memory import StepVerbs
+from .outbox import OutboxVerbs
+from .owners import OwnerVerbs
 from .pruning import PruneVerbs
 from .queues import QueueVerbs
+from .recent import RecentVerbs
 from .remembered import RememberedVerbs
 from .schedules import ScheduleVerbs
+from .stats import StatVerbs
 from .upkeep import UpkeepVerbs
 
 NOW = Now()
@@ -57,12 +65,20 @@ class SqlVerbs(
     StepVerbs,
     WebhookVerbs,
     QueueVerbs,
+    AlertVerbs,
     BulkVerbs,
     PruneVerbs,
     ScheduleVerbs,
     LimitVerbs,
     FlowVerbs,
+    OutboxVerbs,
+    InboxVerbs,
+    AttemptVerbs,
+    RecentVerbs,
+    StatVerbs,
     UpkeepVerbs,
+    AuditVerbs,
+    OwnerVerbs,
 ):
     """`sql`: the dialect's statements by name (see `statements.load`); `terms`: for what ends outside a worker."""
 
@@ -121,14 +137,22 @@ class SqlVerbs(
         return Found(None, ended[0]) if ended else None
 
     def list_jobs(self, where: JobFilter, after: str | None, limit: int) -> Verb[list[Found]]:
+        return (yield from self._list(where, after, None, limit))
+
+    def walk(self, where: JobFilter, after: str | None, limit: int, most: int) -> Verb[tuple[list[Found], str | None]]:
+        floor = yield from self.floor(where, after, most)
+        return (yield from self._list(where, after, floor, limit)), floor
+
+    def _list(self, where: JobFilter, after: str | None, floor: str | None, limit: int) -> Verb[list[Found]]:
         live, ended = selection.parted(where)
         page: list[Found] = []
         if live:
-            found = yield Statement(self.sql["list_jobs.live"], self.meant(where, live, after, limit), rows.jobs)
+            params = {**self.meant(where, live, after, limit), "floor": floor}
+            found = yield Statement(self.sql["list_jobs.live"], params, rows.jobs)
             page += [Found(job, None) for job in found]
         if ended:
             name = "failed" if ended == (State.FAILED,) else "finished"
-            params = self.meant(where, ended, after, limit)
+            params = {**self.meant(where, ended, after, limit), "floor": floor}
             found = yield Statement(self.sql[f"list_jobs.{name}"], params, rows.histories)
             seen = {job.id for job in found}  # it may have ended between the two statements
             page = [one for one in page if one.job and one.job.id not in seen] + [Found(None, job) for job in found]
@@ -174,7 +198,8 @@ class SqlVerbs(
         if found is not None and found.job is not None:
             raise Conflict(f"job {id} has not ended; cancel it first")
         operation = yield from self.operation(id)
-        for part in ("delete.history", "delete.operation", "delete.events", "step.erase", "flow.erase"):
+        erase = [f"{part}.erase" for part in ("step", "flow", "inbox", "outbox", "attempt")]
+        for part in ("delete.history", "delete.operation", "delete.events", *erase):
             yield Statement(self.sql[part], {"id": id}, rows.nothing)
         return found is not None or operation is not None
 
@@ -229,6 +254,10 @@ class SqlVerbs(
             now = yield NOW
             if (yield from self.finish([change], now, worker)):
                 yield from self.remove([change])
+                if change.answer:
+                    yield from self.answer([change], now)
+                if change.record is not None:
+                    yield from self.record_attempts([change], now)
                 if change.events:
                     yield from self.tell([change], now)
                 if change.flow is not None:
@@ -266,6 +295,11 @@ class SqlVerbs(
             self.forget_windows,
             self.forget_steps,
             self.forget_edges,
+            self.forget_received,
+            self.forget_letters,
+            self.forget_events,
+            self.forget_attempts,
+            self.forget_acts,
         ):
             most = max(most, (yield from forget(now, limit)))
         return most
@@ -293,8 +327,11 @@ class SqlVerbs(
         if ended:
             yield from self.finish(ended, now, None)
             yield from self.remove(ended)
+            yield from self.answer(ended, now)
         if back:
             yield Statement(self.sql["settle.back"], {"rows": rows.change_rows(back)}, rows.nothing)
+        if any([change.record is not None for change in changes]):  # noqa: C419 (a list is quicker than a generator)
+            yield from self.record_attempts(changes, now)
         if told := [change for change in changes if change.events]:
             yield from self.tell(told, now)
 

@@ -6,6 +6,7 @@ from ..core.job import Principal
 from .batch import BatchTask
 from .calling import Call, Using, plain_calls
 from .context import Context
+from .eventtypes import EventType
 from .flow import Flow, Linked, UsingFlow, all_of, any_of
 from .flowinfo import FlowEdge, FlowInfo, FlowPart, flow_info
 from .handle import Desk, Job, JobInfo, found, info_of
@@ -13,6 +14,7 @@ from .needs import Lifetime, Need, Provided, Provider, hints_of, kind_of, local_
 from .outputs import Ready, Sink
 from .registry import AttemptInfo, Authorizer, Hook, HookKind, Registry, check_hook, parted
 from .schedule import Schedule, ScheduleOptions
+from .subscription import Reading, Subscription, readings
 from .task import AsyncTask, SyncTask, Task
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Call",
     "Context",
     "Desk",
+    "EventType",
     "Failure",
     "Flow",
     "FlowEdge",
@@ -38,11 +41,13 @@ __all__ = [
     "Principal",
     "Provided",
     "Provider",
+    "Reading",
     "Ready",
     "Registry",
     "Schedule",
     "ScheduleOptions",
     "Sink",
+    "Subscription",
     "SyncTask",
     "Task",
     "Using",
@@ -61,4 +66,5 @@ __all__ = [
     "parted",
     "plain_calls",
     "provided",
+    "readings",
 ]

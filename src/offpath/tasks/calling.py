@@ -130,12 +130,15 @@ class Using(Enqueues[P, R]):
 
 
 def filled(own: CallOptions, given: CallOptions) -> CallOptions:
-    """`own`, and from `given` what `own` does not say. `delay` and `run_at` are one option: when."""
+    """`own`, and from `given` what `own` does not say. `delay` and `run_at` are one option, when; `owner` and `tenant`
+    are one, whose."""
     if own == NO_OPTIONS:
         return given
     said = {f.name: value for f in fields(CallOptions) if (value := getattr(own, f.name)) != f.default}
     if not said.keys().isdisjoint(_WHEN):
         said = dict.fromkeys(_WHEN) | said
+    if "owner" in said:
+        said = {"tenant": None} | said
     return replace(given, **said)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, overload
@@ -20,7 +21,7 @@ from ..core import call as core
 from ..core import flow as graphs
 from ..core.checks import shown
 from ..core.flow import Failure, Graph, Part, Policy, Way
-from ..core.options import CallOptions
+from ..core.options import UNSET, CallOptions, Unset
 from ..core.retry import Seconds
 from ..errors import ConfigurationError, ResultError
 
@@ -57,13 +58,13 @@ class To(NamedTuple):
     silent: bool = False
 
 
-class Linked(Generic[R_co]):
+class Linked(ABC, Generic[R_co]):
     """What can be linked: a call, or a flow of them."""
 
     __slots__ = ()
 
-    def _flow(self) -> Flow[R_co]:
-        raise NotImplementedError
+    @abstractmethod
+    def _flow(self) -> Flow[R_co]: ...
 
     @overload
     def then(self, next: Linked[S], /) -> Flow[S]: ...
@@ -167,16 +168,22 @@ class Linked(Generic[R_co]):
         tx: object | None = None,
         key: str | None = None,
         deadline: datetime | Seconds | None = None,
-        owner: str | None = None,
+        owner: str | Unset | None = UNSET,
+        tenant: str | None = None,
+        reply_to: str | None = None,
+        correlation: str | None = None,
     ) -> UsingFlow[R_co]:
         """With options for the whole flow.
 
         tx        your open transaction: all of it is written there (see `Task.using`)
         key       unique among live flows: while one lives, enqueue gives that one back
         deadline  a moment, or a duration from now, after which no attempt of any part starts; handlers still do
-        owner     whose work it is, of every part that does not say itself
+        owner     whose work it is, of every part that does not say itself; `tenant` says which tenant's
+        reply_to  a queue of the broker that is told how the flow ends, marked with `correlation` (see `CallOptions`)
         """
-        return UsingFlow(self._flow(), CallOptions(key=key, deadline=deadline, owner=owner), tx)
+        options = CallOptions(key=key, deadline=deadline, owner=owner, tenant=tenant,
+                              reply_to=reply_to, correlation=correlation)  # fmt: skip
+        return UsingFlow(self._flow(), options, tx)
 
 
 class Flow(Linked[R_co]):

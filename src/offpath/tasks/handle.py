@@ -16,6 +16,7 @@ from ..core import call as core
 from ..core.job import State
 from ..errors import ConfigurationError, JobFailed, NotFound, ResultTimeout
 from ..ports import Found, Hint, Pending, R
+from ..privacy import Vault
 
 if TYPE_CHECKING:
     from ..core.options import CallOptions
@@ -27,6 +28,11 @@ LAST_LOOK = 1.0  # s
 
 class Desk(Protocol):
     """What tasks and jobs ask of the application they belong to (`app.py`, or the testing kit in its place)."""
+
+    @property
+    def vault(self) -> Vault | None:
+        """What seals the secrets that are stored; None: nothing does."""
+        ...
 
     async def submit(self, calls: Sequence[core.Call], tx: object | None) -> list[Job[Any]]: ...
     def submit_sync(self, calls: Sequence[core.Call], tx: object | None) -> list[Job[Any]]: ...

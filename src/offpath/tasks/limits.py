@@ -11,6 +11,7 @@ from ..codec import Value
 from ..core.limits import MOST_LIMITS, Limit, Placed, Rule, agree, check_limits, lane_of, place
 from ..core.options import Queue
 from ..errors import ConfigurationError, ResultError
+from ..privacy.secret import is_secret
 
 if TYPE_CHECKING:
     from .task import Task
@@ -51,6 +52,12 @@ class Limits:
                 takes = ", ".join(task.passed) or "none"
                 raise ConfigurationError(
                     f"task {task.name} is limited per {limit.per!r}, and has no parameter {parameter!r}; it has {takes}"
+                )
+        for _, limit in placed:
+            if isinstance(limit.per, str) and is_secret(task.passed[limit.per.partition(".")[0]][0]):
+                raise ConfigurationError(
+                    f"task {task.name} is limited per {limit.per!r}, which is a Secret: a lane bears its value, in the "
+                    "clear; limit it per a parameter that may be seen, such as an id or a hash"
                 )
         known = (*self._everywhere, *self._queues.get(task.options.queue, ()), *placed)
         if len(known) > MOST_LIMITS:

@@ -4,6 +4,7 @@ a name in the database that is not here is never imported."""
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -20,12 +21,15 @@ from ..core.outcome import Outcome
 from ..core.retention import Retention, Terms
 from ..core.schedule import Declared, check_schedule_name, declared, sign, template
 from ..errors import ConfigurationError
+from ..privacy.secret import opened
 from .limits import Limits
 from .needs import Lifetime, Provider, declaring, name_of, provider_of
 
 if TYPE_CHECKING:
     from ..core.call import Call
+    from .eventtypes import EventType
     from .schedule import Schedule
+    from .subscription import Reading, Subscription
     from .task import Task
 
 HookKind = Literal["before", "after", "failure", "exhausted"]
@@ -83,7 +87,8 @@ def as_it_is(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Registry:
-    """tasks by name; queues by name; limits; providers by the type they serve; hooks of the whole application by kind.
+    """tasks by name; queues by name; limits; events by type; subscriptions; providers by the type they serve; hooks of
+    the whole application by kind.
 
     boot    "module:function" of what a framework has to be told first in a process that imports the application anew
     carried context variables that cross into processes, by name, and where they were declared
@@ -113,8 +118,11 @@ class Registry:
         self.hooks: dict[str, list[Hook]] = no_hooks()
         self.authorizer: Authorizer | None = None
         self.alerts: list[Rule] = []
+        self.subscriptions: dict[Subscription, None] = {}  # in order; the same one twice is one
+        self.brought: list[Reading] = []  # what somebody else reads, and brings (`Offpath.take`)
         self.around: Callable[[Callable[..., Any]], Callable[..., Any]] = as_it_is
         self.schedules: dict[str, tuple[Schedule, Declared]] = {}
+        self.events: dict[str, EventType[Any]] = {}
         self.boot: str | None = None
         self.carried: dict[str, tuple[ContextVar[Any], str]] = {}
         self._tasks: dict[str, Task[..., Any]] = {}
@@ -161,10 +169,27 @@ class Registry:
         check_schedule_name(name)
         queue = call.using.queue or call.options.queue
         made = template(call, self.queues.get(queue), self.lane(call.task, queue, call.args))
-        said = declared(name, when.as_json(), call.task, made)
-        if self.schedules.get(name, (when, said))[1] != said:
+        said = declared(name, when.as_json(), call.task, made, self._marked(call, made))
+        before = self.schedules.get(name, (when, said))[1]
+        if before.mark != said.mark:
             raise ConfigurationError(f"two schedules are called {name!r}: give one of them another name")
         self.schedules[name] = when, said
+
+    def _marked(self, call: Call, made: str) -> str | None:
+        """A sealed secret is another text each time: its digest goes into the mark, which only the key can make."""
+        task = self._tasks.get(call.task)
+        vault = task.desk.vault if task is not None and task.secret else None
+        if vault is None:
+            return None
+        bare = json.dumps(opened(call.args, vault), sort_keys=True)
+        return made.replace(json.dumps(call.args)[1:-1], vault.digest(bare))
+
+    def event(self, made: EventType[Any]) -> EventType[Any]:
+        """Declare a type of event. ConfigurationError when it has been declared in another way."""
+        if not made.same_as(self.events.get(made.name, made)):
+            raise ConfigurationError(f"event {made.name} is declared twice, in different ways: declare it once")
+        self.events[made.name] = made
+        return made
 
     def lane(self, task: str, queue: str, args: str) -> str | None:
         """The lane of a job with these stored arguments; None when no limit holds for it."""

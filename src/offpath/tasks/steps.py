@@ -15,6 +15,7 @@ from ..codec import Value
 from ..core.steps import FREE, MAX_STEPS, Asked, Script, check_name, check_version
 from ..errors import ConfigurationError, LeaseLost, ResultError, StepError
 from ..ports import Pending, R
+from ..privacy import Vault
 from .needs import hints_of, local_names, name_of
 
 
@@ -28,6 +29,15 @@ class Notebook(Protocol):
     def recall(self, name: str) -> Pending[str | None]: ...
     def remember(self, step: Asked, result: str) -> Pending[bool]:
         """True once it is durable (or will be with the job's own transaction); False: stale."""
+        ...
+
+    @property
+    def vault(self) -> Vault | None:
+        """What seals the secrets in them."""
+        ...
+
+    def learn(self, value: object) -> None:
+        """The attempt knows the secrets in this result now."""
         ...
 
     def begin(self, step: Asked) -> bool:
@@ -213,15 +223,18 @@ class Step(Coroutine[Any, Any, R], Generic[R]):
                 raise LeaseLost(f"step {name!r} was not begun: another worker has the job by now")
             value = yield CALL
             try:
-                text = shape.encode(value)
+                text = shape.encode(value, book.vault)
             except ResultError as error:
                 raise ResultError(_of(name, steps.task, error)) from error.__cause__
             if not (yield book.remember(self.asked, text)):
                 raise LeaseLost(f"step {name!r} was done, but another worker has the job by now")
         try:
-            return shape.decode(text)
+            result = shape.decode(text, book.vault)
         except ResultError as error:
             raise StepError(_of(name, steps.task, error) + ": give the step a new version, or another name") from error
+        if shape.secret:
+            book.learn(result)
+        return result
 
     async def _call(self) -> Any:
         book = self._steps.notebook

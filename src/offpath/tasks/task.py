@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, get_args, get_origin
 
-from ..codec import Arguments, Value
+from ..codec import Arguments, Value, Wraps
 from ..core.batches import Batch
 from ..core.checks import whole
 from ..core.ids import uuid7
@@ -17,6 +17,7 @@ from ..core.options import CallOptions, Executor, OwnGiven, Queue, TaskOptions, 
 from ..core.policy import Policy, Retention, resolve
 from ..core.trace import unstamped
 from ..errors import ArgumentError, ConfigurationError
+from ..privacy import Vault
 from .calling import NO_OPTIONS, Enqueues, Using
 from .context import Context
 from .handle import Desk
@@ -43,6 +44,7 @@ class Task(Enqueues[P, R]):
     needs           parameters that are provided, not passed
     returns         the annotation of its result
     hooks           functions called around its attempts, by kind
+    secret          there may be secrets in its arguments
     batch           how many of its jobs one call of the function runs; None: one. Then `parameter` is given their list
     """
 
@@ -50,6 +52,7 @@ class Task(Enqueues[P, R]):
     asynchronous: bool
     batch: Batch | None = None
     parameter: str = ""
+    secret: bool
     __name__: str
 
     def __init__(
@@ -130,9 +133,11 @@ class Task(Enqueues[P, R]):
             else:
                 passed[parameter.name] = (annotation, parameter.default is inspect.Parameter.empty)
         self.returns = self._result_of(hints.get("return", Any))
+        self._taken_here = passed
         taken = self._passed(passed)
         self._parameters, self._first = taken, next(iter(taken), None)
-        self._arguments = Arguments(self.name, taken)
+        self._arguments = Arguments(self.name, taken, self._vault)
+        self.secret = self._arguments.secret
         if self.options.keep_result:
             self._value  # noqa: B018 (built now, so that a type which cannot be stored is refused here)
 
@@ -143,6 +148,11 @@ class Task(Enqueues[P, R]):
     def _result_of(self, annotation: Any) -> Any:
         """The annotation of what one job gives, from that of what the function returns."""
         return annotation
+
+    @property
+    def takes(self) -> Mapping[str, tuple[Any, bool]]:
+        """(annotation, required) by name of what one job is given: of a batch, one of its list."""
+        return self._parameters
 
     # -- task + arguments → text → arguments; value → text → value ----------------------------------------------------
 
@@ -211,11 +221,19 @@ class Task(Enqueues[P, R]):
 
     @functools.cached_property
     def _rest(self) -> Arguments:
-        return Arguments(self.name, {name: said for name, said in self._parameters.items() if name != self._first})
+        rest = {name: said for name, said in self._parameters.items() if name != self._first}
+        return Arguments(self.name, rest, self._vault)
+
+    @functools.cached_property
+    def _wraps(self) -> Wraps:
+        return Wraps(self.name, self._taken_here)
 
     @functools.cached_property
     def _value(self) -> Value:
-        return Value(f"task {self.name}", self.returns)
+        return Value(f"task {self.name}", self.returns, self._vault)
+
+    def _vault(self) -> Vault | None:
+        return self.desk.vault
 
     # -- options ------------------------------------------------------------------------------------------------------
 
@@ -253,13 +271,19 @@ class Task(Enqueues[P, R]):
     # -- here and now -------------------------------------------------------------------------------------------------
 
     def _direct(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call the function itself, with a Context of no job: it has an id of its own and its progress goes nowhere."""
+        """Call the function itself, with a Context of no job: it has an id of its own and its progress goes nowhere.
+        What is to be a Secret is made one, as for a job; nothing else is looked at."""
         for name in self.needs:
             if name not in kwargs and (name not in self._places or self._places.index(name) >= len(args)):
                 raise ConfigurationError(
                     f"{self.name}: parameter {name!r} is provided by a worker; pass it yourself when you call the task "
                     "here and now"
                 )
+        if self.secret:
+            args = (
+                tuple(self._wraps(*each) for each in zip(self._places, args, strict=False)) + args[len(self._places) :]
+            )
+            kwargs = {name: self._wraps(name, value) for name, value in kwargs.items()}
         if self.takes_context:
             return self.fn(self._context_here(args), *args, **kwargs)
         return self.fn(*args, **kwargs)

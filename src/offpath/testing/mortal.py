@@ -16,6 +16,7 @@ from typing import Any, Generic
 from ..core.change import Change
 from ..core.steps import Asked
 from ..ports import Exchanged, Pending, R, Store, Verb, Verdict, Want
+from ..privacy import Vault
 from ..tasks import Context
 from ..tasks.steps import Notebook
 
@@ -177,6 +178,13 @@ class MortalNotebook:
 
     def recall(self, name: str) -> Pending[str | None]:
         return self._book.recall(name)
+
+    @property
+    def vault(self) -> Vault | None:
+        return self._book.vault
+
+    def learn(self, value: object) -> None:
+        self._book.learn(value)
 
     def begin(self, step: Asked) -> bool:
         self._death(f"{self._task} is about to do step {step.name!r}")

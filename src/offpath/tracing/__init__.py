@@ -7,11 +7,15 @@
 
 from ..core.trace import Trace
 from .here import (
+    Call,
     Span,
     anywhere,
     arrive,
+    calling,
+    carried_on,
     continuing,
     current,
+    job_here,
     record,
     recording,
     started,
@@ -21,13 +25,17 @@ from .here import (
 from .labels import JobLabels
 
 __all__ = [
+    "Call",
     "JobLabels",
     "Span",
     "Trace",
     "anywhere",
     "arrive",
+    "calling",
+    "carried_on",
     "continuing",
     "current",
+    "job_here",
     "record",
     "recording",
     "started",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from . import otel
 
 _here: ContextVar[Job | Trace | None] = ContextVar("offpath.trace", default=None)
+_inside: ContextVar[Job | None] = ContextVar("offpath.job", default=None)  # in a process of its own
 
 
 class Span(Protocol):
@@ -97,6 +98,12 @@ def attempt_here() -> Job | None:
     return here if isinstance(here, Job) else None
 
 
+def job_here() -> Job | None:
+    """The same, also in a process of its own. Of a batch: one of its jobs, with an owner if that is everyone's."""
+    here = _here.get()
+    return here if isinstance(here, Job) else _inside.get()
+
+
 def anywhere() -> bool:
     """Are we anywhere already? (What OpenTelemetry records does not count.)"""
     return _here.get() is not None
@@ -163,11 +170,46 @@ def recording() -> bool:
     return _recorder() is not None
 
 
-def record(job: Job) -> Span | None:
-    """Begin the span of an attempt, current in this context from now on."""
+def record(job: Job, mates: Sequence[Job] = ()) -> Span | None:
+    """Begin the span of an attempt, current in this context from now on. `mates`: the other jobs of its batch."""
     recorder = _recorder()
     try:
-        return None if recorder is None else recorder.attempt(job)
+        return None if recorder is None else recorder.attempt(job, mates)
+    except Exception as error:
+        signal("tracing.failed", error=repr(error), exc_info=error)
+        return None
+
+
+def carried_on(trace: Trace | None, job: Job) -> None:
+    """In a process of its own: from now on this context is an attempt of the job that the worker records, in that
+    trace."""
+    _here.set(trace)
+    _inside.set(job)
+    if trace is not None and (recorder := _recorder()) is not None:
+        try:
+            recorder.attach(trace)
+        except Exception as error:
+            signal("tracing.failed", error=repr(error), exc_info=error)
+
+
+class Call(Protocol):
+    """What records one request to somebody else's server; `trace` is what that is told."""
+
+    trace: Trace
+
+    def end(self, status: int | None, error: str | None) -> None:
+        """`error`: why there was no whole answer, in a word."""
+        ...
+
+
+def calling(
+    name: str, about: Mapping[str, str | int], parent: Trace | None, links: Sequence[Trace] = ()
+) -> Call | None:
+    """Begin the span of such a request, in the trace of `parent`, or else where we are; `links`: where what it carries
+    was made."""
+    recorder = _recorder()
+    try:
+        return None if recorder is None else recorder.call(name, about, parent, links)
     except Exception as error:
         signal("tracing.failed", error=repr(error), exc_info=error)
         return None

@@ -5,7 +5,7 @@ Names follow the semantic conventions for messaging. Nothing of a job's argument
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry import context as contexts
@@ -43,19 +43,63 @@ class Recorder:
         span.end()
         return _trace(span.get_span_context())
 
-    def attempt(self, job: Job) -> AttemptSpan | None:
+    def attempt(self, job: Job, mates: Sequence[Job] = ()) -> AttemptSpan | None:
         """A span for an attempt, current in this context from now on: child of the one that enqueued the job, and
-        linked to it. None when the provider makes no spans."""
+        linked to it. None when the provider makes no spans. `mates`: the other jobs of a batch whose call this is;
+        each has a span of its own, and here is a link to what enqueued it."""
         context, links = contexts.Context(), []
         if (begun := started_in(job.options)) is not None:
             parent = _remote(begun)
             context, links = api.set_span_in_context(NonRecordingSpan(parent), context), [api.Link(parent)]
         about: dict[str, str | int] = {**_about(job, "process", "process"), "offpath.attempt": job.attempt}
+        if mates:
+            about["messaging.batch.message_count"] = 1 + len(mates)
+            for mate in mates:
+                if (begun := started_in(mate.options)) is not None:
+                    links.append(api.Link(_remote(begun), {"messaging.message.id": mate.id}))
         span = self._tracer.start_span(f"process {job.queue}", context, SpanKind.CONSUMER, about, links)
         if not span.get_span_context().is_valid:
             return None
         contexts.attach(api.set_span_in_context(span, context))
         return AttemptSpan(span)
+
+    def attach(self, trace: Trace) -> None:
+        """From now on this context is in that part of a trace, which another process records."""
+        contexts.attach(api.set_span_in_context(NonRecordingSpan(_remote(trace))))
+
+    def call(
+        self, name: str, about: Mapping[str, str | int], parent: Trace | None, links: Sequence[Trace] = ()
+    ) -> CallSpan | None:
+        """A span for a request to somebody else's server, below `parent`, or else below where we are; when they are of
+        two traces there is a link between them. None when the provider makes no spans."""
+        here = api.get_current_span().get_span_context()
+        context, linked = None, [api.Link(_remote(one)) for one in links]
+        if parent is not None and f"{here.trace_id:032x}" != parent.trace_id:
+            context = api.set_span_in_context(NonRecordingSpan(_remote(parent)))
+            linked += [api.Link(here)] if here.is_valid else []
+        span = self._tracer.start_span(name, context, SpanKind.CLIENT, about, linked)
+        return CallSpan(span) if span.get_span_context().is_valid else None
+
+
+class CallSpan:
+    """See `here.Call`."""
+
+    def __init__(self, span: api.Span) -> None:
+        self._span = span
+        where = _trace(span.get_span_context())
+        assert where is not None  # noqa: S101 (it is valid)
+        self.trace = where
+
+    def end(self, status: int | None, error: str | None) -> None:
+        try:
+            if status is not None:
+                self._span.set_attribute("http.response.status_code", status)
+            if error is not None or (status is not None and status >= 400):
+                self._span.set_attribute("error.type", str(status) if status is not None else error or "_OTHER")
+                self._span.set_status(api.Status(StatusCode.ERROR, error))
+            self._span.end()
+        except Exception as refused:
+            signal("tracing.failed", error=repr(refused), exc_info=refused)
 
 
 class AttemptSpan:

@@ -1,11 +1,12 @@
-"""One direct connection to PostgreSQL that sends hints and hears them: kept alive, tested, and made anew when lost.
+"""One connection that sends hints and hears them: kept alive, tested, and made anew when lost.
 
-A connection can be alive and deaf: half open, or behind a pooler that gives every transaction another session. So a
-line that has heard nothing for a while sends an empty message, and one that does not hear its own is given up. All
-lines hear it, and need not ask themselves: a quiet fleet sends one in some seconds, however large it is.
+A connection can be alive and deaf: half open, behind a pooler that gives every transaction another session, on a queue
+that somebody has deleted. So a line that has heard nothing for a while sends an empty message, and one that does not
+hear its own is given up. Where all lines hear it they need not ask themselves: a quiet fleet sends one in some seconds,
+however large it is.
 
-A lone hint leaves at once; what comes while a NOTIFY is on its way leaves together after it, in a storm 500 times a
-second.
+A lone hint leaves at once; what comes while messages are on their way leaves together after them, in a storm 500 times
+a second.
 """
 
 from __future__ import annotations
@@ -16,43 +17,25 @@ import math
 import os
 import random
 import secrets
+import selectors
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
-from ..errors import MissingExtraError
 from ..observe import signal
 from ..ports import Hint
-from .notes import KINDS, Gathered, channel, decode, encode
-
-try:
-    import asyncpg
-except ImportError as e:
-    raise MissingExtraError("a postgresql:// database", "postgres") from e
-
-if TYPE_CHECKING:
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+from .notes import KINDS, Gathered, decode, encode
+from .wire import Kind, Wire
 
 QUIET = 8.0  # s without a sound, at most, before the line is tested; with PATIENCE, deaf for at most 12 s
-PATIENCE = 4.0  # s for an answer, to a test or to a statement
+PATIENCE = 4.0  # s for an answer, to a test or to a message
 CONNECT = 10.0  # s, unless the URL says otherwise
 RETRY, RETRY_MOST = 0.05, 5.0  # s before connecting again: doubled each time, with jitter
-GAP, SLACK = 0.002, 0.02  # s between two NOTIFYs on average, and by how much some may be early
+GAP, SLACK = 0.002, 0.02  # s between two messages on average, and by how much some may be early
 LAST = 1.0  # s that hints may still take to leave when the transport is closed
 
-SESSION = """
-set synchronous_commit = off;
-set tcp_keepalives_idle = 30;
-set tcp_keepalives_interval = 10;
-set tcp_keepalives_count = 3;
-set tcp_user_timeout = 60000
-"""
-"""A NOTIFY has nothing that need reach the disk. The rest lets the server see that we are gone: a listener that takes
-nothing any more holds up its queue of notifications. Our own side sees it by the test."""
-
-POOLED = "a connection pooler answers in PostgreSQL's place: hints are sent, none are heard; connect directly to hear"
-DEAF = "connected but deaf: a notification to itself did not arrive"
+DEAF = "connected but deaf: a message to itself did not arrive"
 
 
 class Line:
@@ -60,36 +43,31 @@ class Line:
 
     tell    is given every hint of others, on the loop's thread
     wanted  whether anybody would hear them; until then hints are only sent
-    connect seconds for one attempt to connect
+    connect seconds for one attempt to connect, and to begin to listen
     """
 
     def __init__(
-        self,
-        url: str,
-        schema: str,
-        tell: Callable[[Hint], None],
-        wanted: Callable[[], bool],
-        connect: float = CONNECT,
+        self, kind: Kind, tell: Callable[[Hint], None], wanted: Callable[[], bool], connect: float = CONNECT
     ) -> None:
-        self._url, self._patience = url, connect
+        self._kind, self._patience = kind, connect
         self._tell, self._wanted = tell, wanted
         self._me = secrets.token_hex(8)
-        self._channel = channel(schema)
         self._guard = threading.Lock()
         self._gathered = Gathered()
         self._sending: list[Hint] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        self._connection: Connection | None = None
+        self._selector: selectors.BaseSelector | None = None
+        self._wire: Wire | None = None
         self._stirred = asyncio.Event()
         self._ending = False
-        self._free = -math.inf  # from when on, by the loop's clock, the next NOTIFY may leave
+        self._free = -math.inf  # from when on, by the loop's clock, the next message may leave
         self._heard = -math.inf  # when there was the last sound, by the same
         self._test_at = -math.inf
         self._asked: float | None = None  # when the test began that has no answer yet
         self._failures = 0
         self._down: float | None = None  # since when, once it has been said
-        self._pooled = False  # it has been said
+        self._deaf = ""  # it has been said
 
     def send(self, hints: Sequence[Hint]) -> None:
         with self._guard:
@@ -109,14 +87,19 @@ class Line:
             self._ending = True
             self._call(self._leave)
 
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop to run `serve` on. Its sockets are known to `abandon`."""
+        self._selector = selectors.DefaultSelector()
+        return asyncio.SelectorEventLoop(self._selector)
+
     def abandon(self) -> None:
         """In a forked child. The connection is the parent's: to close it would end it there, and so would letting it be
         collected; left open here, it would keep the server from seeing the parent's death."""
         _abandoned.append(self)
-        transport = getattr(self._connection, "_transport", None)  # asyncpg shows its socket nowhere else
-        if transport is not None and (sock := transport.get_extra_info("socket")) is not None and sock.fileno() >= 0:
+        open_ones = self._selector.get_map() if self._selector is not None else None
+        for key in list((open_ones or {}).values()):
             nothing = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nothing, sock.fileno(), inheritable=False)
+            os.dup2(nothing, key.fd, inheritable=False)
             os.close(nothing)
 
     async def serve(self) -> None:
@@ -159,73 +142,75 @@ class Line:
         if self._down is None:  # said once, not at every attempt
             self._down = time.monotonic()
             said = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
-            signal("transport.failed", transport="notify", error=said)
+            signal("transport.failed", transport=self._kind.name, error=said)
 
     async def _be_connected(self) -> None:
         """Connect; then send and hear until `end`. Raises when the connection is lost, refused or deaf."""
+        lost: list[Exception] = []  # of this connection alone: an earlier one may still speak
+
+        def is_lost(error: Exception) -> None:
+            lost.append(error)
+            self._stirred.set()
+
         async with asyncio.timeout(self._patience):
-            connection = await asyncpg.connect(
-                self._url,
-                statement_cache_size=0,  # a pooler may stand between
-                server_settings={"application_name": "offpath hints"},
-            )
-        self._connection = connection
+            wire = await self._kind.connect(is_lost)
+        self._wire, well = wire, True
         try:
-            connection.add_termination_listener(lambda _: self._stirred.set())
-            async with asyncio.timeout(self._patience):
-                direct = await _is_direct(connection)
-                if direct:
-                    await connection.execute(SESSION)
-            if not direct and not self._pooled:
-                self._pooled = True
-                signal("transport.failed", transport="notify", error=POOLED)
-            await self._work(connection, direct)
+            if wire.deaf and not self._deaf:
+                self._deaf = wire.deaf
+                signal("transport.failed", transport=self._kind.name, error=wire.deaf)
+            await self._work(wire, lost)
         except Exception:
-            connection.terminate()  # no farewell to a line that does not answer
+            well = False  # no farewell to a line that does not answer
             raise
         finally:
-            with contextlib.suppress(Exception):
-                await connection.close(timeout=LAST)
-            self._connection = None
+            await _to_its_end(_part(wire, well))  # who is told to end twice leaves no connection behind either
+            self._wire = None
 
-    async def _work(self, connection: Connection, direct: bool) -> None:
+    async def _work(self, wire: Wire, lost: Sequence[Exception]) -> None:
         hearing = False
         self._heard = self._test_at = -math.inf
         self._asked = None
         while not self._done():
             self._stirred.clear()
-            if connection.is_closed():
-                raise ConnectionError("the connection was lost")
-            if direct and not hearing and self._wanted():
-                await self._listen(connection)
+            if lost:
+                raise lost[0]
+            if not wire.deaf and not hearing and self._wanted():
+                await self._listen(wire)
                 hearing, self._test_at = True, -math.inf
-            if await self._test(connection, hearing):
-                self._well(direct)
-            await self._send(connection)
+            if await self._test(wire, hearing):
+                self._well(wire)
+            await self._send(wire)
             if not self._done():
                 await self._rest()
 
-    async def _listen(self, connection: Connection) -> None:
-        async with asyncio.timeout(PATIENCE):
-            await connection.add_listener(self._channel, self._hear)
-        for kind in KINDS:  # nobody has listened until now: anything may have changed
+    async def _listen(self, wire: Wire) -> None:
+        async with asyncio.timeout(self._patience):
+            await wire.listen(self._hear)
+        self._tell_all()  # nobody has listened until now: anything may have changed
+
+    def _tell_all(self) -> None:
+        for kind in KINDS:
             self._tell(Hint(kind))
 
-    def _hear(self, connection: object, pid: int, channel: str, message: object) -> None:
+    def _hear(self, message: str | bytes | None) -> None:
         self._sound()
-        sender, hints = decode(str(message))
-        if sender != self._me:
-            for hint in hints:
-                self._tell(hint)
+        if message is None:
+            self._tell_all()
+        elif len(message) <= self._kind.limit:  # it is none of ours otherwise
+            sender, hints = decode(message)
+            if sender != self._me:
+                for hint in hints:
+                    self._tell(hint)
 
     def _sound(self) -> None:
         self._heard = asyncio.get_running_loop().time()
-        self._test_at = self._heard + QUIET * random.uniform(0.75, 1.0)  # not all lines at once
+        self._test_at = self._heard + QUIET * self._kind.pace * random.uniform(0.75, 1.0)  # not all lines at once
         if self._asked is not None:
             self._stirred.set()
 
-    async def _send(self, connection: Connection) -> None:
-        """Send what has gathered: one statement, hence one transaction, however many messages it takes.
+    async def _send(self, wire: Wire) -> None:
+        """Send what has gathered, at once however many messages it takes.
 
         Without the bound 32 busy threads made up to 3,200 NOTIFYs a second and used a quarter of a processor for it.
         """
@@ -236,10 +221,10 @@ class Line:
             self._sending = self._gathered.take()
         if not self._sending:
             return
-        self._free = max(self._free, now - SLACK) + GAP
-        messages = encode(self._me, self._sending)
+        self._free = max(self._free, now - SLACK) + GAP * self._kind.pace
         try:
-            await connection.execute(";".join(_notify(self._channel, m) for m in messages), timeout=PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await wire.send(encode(self._me, self._sending, self._kind.limit))
         except Exception:
             with self._guard:  # for the next connection; without the names, since they may be what went wrong
                 self._gathered.add(Hint(hint.kind) for hint in self._sending)
@@ -247,16 +232,17 @@ class Line:
         finally:
             self._sending = []
 
-    async def _test(self, connection: Connection, hearing: bool) -> bool:
+    async def _test(self, wire: Wire, hearing: bool) -> bool:
         """Whether the line has just been found to be alive. TimeoutError when it is not."""
         clock = asyncio.get_running_loop().time
         if self._asked is None and clock() >= self._test_at:
             self._asked = clock()
-            if hearing:
-                await connection.execute(_notify(self._channel, encode(self._me, [])[0]), timeout=PATIENCE)
-            else:
-                await connection.execute("select 1", timeout=PATIENCE)
-                self._sound()
+            async with asyncio.timeout(PATIENCE):
+                if hearing:
+                    await wire.echo(encode(self._me, [], self._kind.limit)[0])
+                else:
+                    await wire.ping()
+                    self._sound()
         if self._asked is None:
             return False
         if self._heard >= self._asked:
@@ -275,24 +261,29 @@ class Line:
             async with asyncio.timeout_at(until):
                 await self._stirred.wait()
 
-    def _well(self, direct: bool) -> None:
+    def _well(self, wire: Wire) -> None:
         self._failures = 0
         down, self._down = self._down, None
-        if direct and down is not None:
-            signal("transport.restored", transport="notify", seconds=time.monotonic() - down)
+        if down is not None and not wire.deaf:
+            signal("transport.restored", transport=self._kind.name, seconds=time.monotonic() - down)
 
 
-async def _is_direct(connection: Connection) -> bool:
-    """Whether the session is ours alone. A pooler makes up the process id that it tells its clients; in one transaction
-    even it cannot part the halves of a prepared statement."""
-    async with connection.transaction():
-        return bool(await connection.fetchval("select pg_backend_pid()") == connection.get_server_pid())
+async def _part(wire: Wire, well: bool) -> None:
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(LAST):
+            await wire.close(well)
 
 
-def _notify(channel: str, message: str) -> str:
-    quoted = channel.replace('"', '""')
-    escaped = message.replace("\\", "\\\\").replace("'", "''")
-    return f"notify \"{quoted}\", E'{escaped}'"
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Done whole, however often we are cancelled meanwhile; cancelled after that."""
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 _abandoned: list[Line] = []

@@ -45,15 +45,15 @@ class Gathered:
         return [Hint(kind, tuple(names or ())) for kind, names in taken.items()]
 
 
-def encode(sender: str, hints: Sequence[Hint]) -> list[str]:
+def encode(sender: str, hints: Sequence[Hint], limit: int = MAX_BYTES) -> list[str]:
     """As few messages as say it; every name is in one of them, or its kind is there without names."""
     whole = _message(sender, hints)
-    if len(whole) <= MAX_BYTES:
+    if len(whole) <= limit:
         return [whole]
-    return [_message(sender, [part]) for hint in hints for part in _split(sender, hint)]
+    return [_message(sender, [part]) for hint in hints for part in _split(sender, hint, limit)]
 
 
-def decode(message: str) -> tuple[str, list[Hint]]:
+def decode(message: str | bytes) -> tuple[str, list[Hint]]:
     """Who says what; nothing when it is not ours, or of a version that knows more kinds."""
     try:
         sender, hints = json.loads(message)
@@ -74,8 +74,8 @@ def _message(sender: str, hints: Sequence[Hint]) -> str:
     return json.dumps((sender, hints), separators=(",", ":"))
 
 
-def _split(sender: str, hint: Hint) -> list[Hint]:
-    room = MAX_BYTES - len(_message(sender, [Hint(hint.kind)]))
+def _split(sender: str, hint: Hint, limit: int) -> list[Hint]:
+    room = limit - len(_message(sender, [Hint(hint.kind)]))
     parts: list[list[str]] = [[]]
     used = 0
     for name in hint.names:

@@ -1,24 +1,42 @@
-"""Hints by PostgreSQL's LISTEN and NOTIFY, on one connection of our own: never in anybody's transaction.
+"""Hints by PostgreSQL's LISTEN and NOTIFY, on one direct connection of our own: never in anybody's transaction.
 
-The connection is made in the background and made again when it is lost (see line.py). While there is none, and for
-whoever comes through a connection pooler, polling goes on: pickup then takes the poll interval instead of 1 ms.
+Whoever comes through a connection pooler sends hints and hears none: pickup then takes the poll interval and not 1 ms.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
-import threading
-from collections.abc import Callable, Sequence
-from weakref import WeakSet
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
-from ..observe import signal
-from ..ports import Hint
-from .line import CONNECT, Line
+from ..errors import MissingExtraError
+from .carrier import Carrier
+from .line import CONNECT, LAST
+from .notes import MAX_BYTES, channel
+from .wire import Hear, Lost, Wire
+
+try:
+    import asyncpg
+except ImportError as e:
+    raise MissingExtraError("a postgresql:// database", "postgres") from e
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+
+SESSION = """
+set synchronous_commit = off;
+set tcp_keepalives_idle = 30;
+set tcp_keepalives_interval = 10;
+set tcp_keepalives_count = 3;
+set tcp_user_timeout = 60000
+"""
+"""A NOTIFY has nothing that need reach the disk. The rest lets the server see that we are gone: a listener that takes
+nothing any more holds up its queue of notifications. Our own side sees it by the test."""
+
+POOLED = "a connection pooler answers in PostgreSQL's place: hints are sent, none are heard; connect directly to hear"
 
 
-class NotifyTransport:
+class NotifyTransport(Carrier):
     """See `ports.Transport`. `schema` is where the jobs are: transports of one database and schema hear each other.
     `url` is as asyncpg takes it, which knows less than libpq does; `connect` is seconds for one attempt to connect.
 
@@ -26,95 +44,64 @@ class NotifyTransport:
     """
 
     def __init__(self, url: str, *, schema: str = "public", connect: float = CONNECT) -> None:
-        self._url, self._schema, self._patience = url, schema, connect
-        self._closed = False
-        self._start_anew()
-        _all.add(self)
-
-    def _start_anew(self) -> None:
-        self._listeners: list[Callable[[Hint], None]] = []
-        self._guard = threading.Lock()
-        self._line: Line | None = None
-        self._thread: threading.Thread | None = None
-
-    def open(self) -> None:
-        """Begin to connect, in the background: a server that is away is no error."""
-        self._closed = False
-        self._connect()
-
-    def subscribe(self, on_hint: Callable[[Hint], None]) -> Callable[[], None]:
-        """As in `ports`; a hint without names of each kind is heard as soon as the hints of others are."""
-        self._closed = False
-        with self._guard:
-            self._listeners.append(on_hint)
-        if line := self._connect():
-            line.stir()
-
-        def leave() -> None:
-            with self._guard:
-                if on_hint in self._listeners:
-                    self._listeners.remove(on_hint)
-
-        return leave
-
-    def announce(self, hints: Sequence[Hint]) -> None:
-        for hint in hints:
-            self._tell(hint)
-        if line := self._line or self._connect():
-            line.send(hints)
-
-    def close(self) -> None:
-        """What has been announced still leaves, within a second; after that only `open` and `subscribe` connect."""
-        with self._guard:
-            self._closed = True
-            self._listeners.clear()
-            line, self._line = self._line, None
-            thread, self._thread = self._thread, None
-        if line is not None and thread is not None:
-            line.end()
-            if thread is not threading.current_thread():
-                thread.join(timeout=5)
-
-    # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _tell(self, hint: Hint) -> None:
-        for listener in tuple(self._listeners):
-            try:
-                listener(hint)
-            except Exception as e:
-                signal("transport.failed", transport="notify", error=e, exc_info=e)
-
-    def _connect(self) -> Line | None:
-        with self._guard:
-            if self._line is None and not self._closed:
-                line = Line(self._url, self._schema, self._tell, lambda: bool(self._listeners), self._patience)
-                thread = threading.Thread(target=_serve, args=(line,), name="offpath-hints", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as e:  # no more threads, or the interpreter is going down: the poll finds the work
-                    signal("transport.failed", transport="notify", error=e)
-                else:
-                    self._line, self._thread = line, thread
-            return self._line
-
-    def _forked(self) -> None:
-        """In the child: the thread is not there, and the connection and whoever listened are the parent's."""
-        if self._line is not None:
-            self._line.abandon()
-        self._start_anew()
+        super().__init__(_Notify(url, schema), connect=connect)
 
 
-def _serve(line: Line) -> None:
-    with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(line.serve())
+class _Notify:
+    name, limit, pace = "notify", MAX_BYTES, 1.0
+
+    def __init__(self, url: str, schema: str) -> None:
+        self._url, self._channel = url, channel(schema)
+
+    async def connect(self, lost: Lost) -> Wire:
+        connection = await asyncpg.connect(
+            self._url,
+            statement_cache_size=0,  # a pooler may stand between
+            server_settings={"application_name": "offpath hints"},
+        )
+        try:
+            connection.add_termination_listener(lambda _: lost(ConnectionError("the connection was lost")))
+            direct = await _is_direct(connection)
+            if direct:
+                await connection.execute(SESSION)
+        except BaseException:
+            connection.terminate()
+            raise
+        return _Wire(connection, self._channel, "" if direct else POOLED)
 
 
-_all: WeakSet[NotifyTransport] = WeakSet()
+class _Wire:
+    def __init__(self, connection: Connection, channel: str, deaf: str) -> None:
+        self._connection, self._channel, self.deaf = connection, channel, deaf
+
+    async def listen(self, hear: Hear) -> None:
+        await self._connection.add_listener(self._channel, lambda _, pid, channel, message: hear(str(message)))
+
+    async def send(self, messages: Sequence[str]) -> None:
+        """One statement, hence one transaction."""
+        await self._connection.execute(";".join(_notify(self._channel, m) for m in messages))
+
+    async def echo(self, message: str) -> None:
+        await self._connection.execute(_notify(self._channel, message))
+
+    async def ping(self) -> None:
+        await self._connection.execute("select 1")
+
+    async def close(self, well: bool) -> None:
+        if not well:
+            self._connection.terminate()
+        with contextlib.suppress(Exception):
+            await self._connection.close(timeout=LAST)
 
 
-def _after_fork() -> None:
-    for transport in list(_all):
-        transport._forked()
+async def _is_direct(connection: Connection) -> bool:
+    """Whether the session is ours alone. A pooler makes up the process id that it tells its clients; in one transaction
+    even it cannot part the halves of a prepared statement."""
+    async with connection.transaction():
+        return bool(await connection.fetchval("select pg_backend_pid()") == connection.get_server_pid())
 
 
-os.register_at_fork(after_in_child=_after_fork)
+def _notify(channel: str, message: str) -> str:
+    quoted = channel.replace('"', '""')
+    escaped = message.replace("\\", "\\\\").replace("'", "''")
+    return f"notify \"{quoted}\", E'{escaped}'"

@@ -16,14 +16,14 @@ from ..app import Offpath
 from ..core.ids import uuid7
 from ..core.options import SECOND
 from ..core.policy import callback_of
-from ..core.trace import attempt_of
+from ..core.trace import Trace, attempt_of, started_in
 from ..errors import Cancel, OffpathError, Snooze
 from ..http.operations import Shape, document
 from ..http.reply import Reply
 from ..observe import signal
 from ..ports import OperationRow
 from ..ports.webhooks import DeliveryRow, DeliveryState, EndpointRow, NewAttempt, Work
-from ..tracing import trace_headers, within
+from ..tracing import calling, trace_headers, within
 from . import policy, rotation
 from .body import payload
 from .guard import Blocked, Policy, check_url
@@ -138,11 +138,10 @@ class Courier:
             "webhook-id": one.message,
             "webhook-timestamp": str(stamp),
             "webhook-signature": signatures(secrets, one.message, stamp, body),
-            **_trace(work.operation),
         }
         sealed = work.endpoint.headers if work.endpoint is not None else None
         extra = None if sealed is None else json.loads(self.vault.open(sealed))
-        sent = await self.sender.send(url, headers, body, extra)
+        sent = await self._sent(work, url, headers, body, extra)
         note = NewAttempt(
             uuid7(at, self.entropy(10)), at, sent.status, round(sent.latency * SECOND), sent.error, sent.snippet
         )
@@ -159,6 +158,25 @@ class Courier:
             signal("webhooks.disabled", endpoint=one.endpoint or "", reason=disabled)
         return sent, row
 
+    async def _sent(
+        self, work: Work, url: str, headers: dict[str, str], body: bytes, extra: dict[str, str] | None
+    ) -> Sent:
+        """In the trace of the request that started the operation (OBS-04), where it is recorded too."""
+        call = calling("POST", _about(work, url), None if work.operation is None else _begun(work.operation))
+        if call is None:
+            return await self.sender.send(url, headers | _trace(work.operation), body, extra)
+        headers["traceparent"] = call.trace.traceparent
+        if call.trace.state:
+            headers["tracestate"] = call.trace.state
+        status: int | None = None
+        error: str | None = "interrupted"
+        try:
+            sent = await self.sender.send(url, headers, body, extra)
+            status, error = sent.status, None if sent.error is None else sent.error.partition(":")[0]
+            return sent
+        finally:
+            call.end(status, error)
+
     async def _secrets(self, work: Work, now: int) -> Sequence[str]:
         if work.endpoint is not None:
             return rotation.current(work.endpoint.secrets, self.vault, now)
@@ -174,20 +192,23 @@ class Courier:
     def _say(self, work: Work, sent: Sent, made: DeliveryRow | None) -> None:
         """To the job: it is done, comes again, or ends without having been delivered."""
         one, now = work.delivery, self.jobs.store.now()
-        status, endpoint = sent.status or 0, one.endpoint or "callback"
+        status, endpoint, took = sent.status or 0, one.endpoint or "callback", sent.latency
         if made is None:
             raise Cancel("the delivery has been deleted")
         match made.state:
             case DeliveryState.DELIVERED:
-                signal("webhooks.delivered", delivery=one.id, endpoint=endpoint, status=status, duration=sent.latency)
+                signal("webhooks.delivered", delivery=one.id, endpoint=endpoint, status=status, duration=took)
             case DeliveryState.PENDING:
                 wait = max(0, (made.next_at or now) - now) / SECOND
-                signal("webhooks.refused", delivery=one.id, endpoint=endpoint, status=status, delay=wait)
+                signal("webhooks.refused", delivery=one.id, endpoint=endpoint, status=status, delay=wait, duration=took)
                 raise Snooze(wait)
             case DeliveryState.CANCELED:
                 raise Cancel("the endpoint is disabled")
             case DeliveryState.FAILED:
-                signal("webhooks.failed", delivery=one.id, endpoint=endpoint, status=status, attempts=made.attempts)
+                tries = made.attempts
+                signal(
+                    "webhooks.failed", delivery=one.id, endpoint=endpoint, status=status, attempts=tries, duration=took
+                )
                 raise Undelivered(f"not delivered after {made.attempts} attempts: {sent.error or sent.status}")
 
 
@@ -195,6 +216,29 @@ def due(work: Work, now: int) -> int:
     """µs until an attempt may be made: its own time, and the pause its receiver has asked for."""
     pause = work.endpoint.not_before if work.endpoint is not None else None
     return max(work.delivery.next_at or 0, pause or 0) - now
+
+
+def _about(work: Work, url: str) -> dict[str, str | int]:
+    """Of a span. Not the URL: there are secrets in some."""
+    parts = urlsplit(url)
+    said: dict[str, str | int] = {
+        "http.request.method": "POST",
+        "url.scheme": parts.scheme,
+        "server.address": parts.hostname or "",
+        "messaging.system": "offpath",
+        "messaging.operation.name": "deliver",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": work.delivery.endpoint or "callback",
+        "messaging.message.id": work.delivery.message,
+    }
+    if (port := parts.port or {"https": 443, "http": 80}.get(parts.scheme)) is not None:
+        said["server.port"] = port
+    return said
+
+
+def _begun(operation: OperationRow) -> Trace:
+    """The part of a trace in which an operation was started."""
+    return started_in(operation.options) or attempt_of(operation.id, 0, operation.options)
 
 
 def _trace(operation: OperationRow | None) -> dict[str, str]:

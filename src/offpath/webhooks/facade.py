@@ -27,6 +27,7 @@ from ..http.routes import Route
 from ..ports import Store
 from .deliveries import Courier, Terms, Undelivered
 from .guard import Blocked, Policy, check_url, resolve
+from .known import made
 from .lines import Lines
 from .policy import SCHEDULE, check_schedule
 from .sender import Sender
@@ -102,6 +103,7 @@ class Webhooks:
             jobs, self.sender, self.vault, shape, self.terms, random.random, os.urandom, Lines(self.width)
         )
         self._register()
+        made[jobs] = self
 
     def _allowed(self, callbacks: object) -> Policy | None:
         if callbacks is False:

@@ -8,6 +8,7 @@ import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..app.acting import Said, recorded
 from ..core import deliveries
 from ..core.ids import is_id, uuid7
 from ..core.options import MAX_NAME
@@ -16,12 +17,13 @@ from ..errors import ConfigurationError, Conflict
 from ..http.guard import lacks
 from ..http.messages import NO_STORE, Request, Response, json_response
 from ..http.operations import dumps, moment
-from ..http.reading import limit_of, open_cursor, query_of
+from ..http.reading import MERGE, limit_of, members, open_cursor, query_of, wrong
 from ..http.service import Service
+from ..ports import Verb
 from ..ports.webhooks import Again, AttemptRow, Change, EndpointRow, NewDelivery
 from . import rotation
 from .guard import Blocked
-from .reading import events_of, headers_of, members, secret_of, text_of, wrong
+from .reading import events_of, headers_of, secret_of, text_of
 from .signing import new_secret
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ DEFAULT_SECRET = "webhooks.default-secret"  # noqa: S105 - the permission, unles
 
 
 async def create(webhooks: Webhooks, service: Service, request: Request) -> Response:
-    body = await members(service, request, "url events description headers secret")
+    body = await members(service, request, "url events description headers secret", optional=False)
     now, caller = webhooks.store.now(), request.caller
     secret = secret_of(service, body) or new_secret()
     headers = headers_of(service, body)
@@ -76,7 +78,7 @@ async def get(webhooks: Webhooks, service: Service, request: Request) -> Respons
 
 async def change(webhooks: Webhooks, service: Service, request: Request) -> Response:
     await _mine(webhooks, service, request)
-    body = await members(service, request, "url events description headers")
+    body = await members(service, request, "url events description headers", optional=False, types=MERGE)
     given: dict[str, Any] = {}
     if "url" in body:
         given["url"] = await _url(webhooks, service, body["url"])
@@ -92,8 +94,15 @@ async def change(webhooks: Webhooks, service: Service, request: Request) -> Resp
 
 
 async def delete(webhooks: Webhooks, service: Service, request: Request) -> Response:
-    caller, id = request.caller, request.params["endpoint_id"]
-    if not await webhooks.store.perform(lambda: webhooks.store.verbs.drop_endpoint(id, caller.tenant, caller.id)):
+    caller, id, store = request.caller, request.params["endpoint_id"], webhooks.store
+    drop = recorded(
+        store,
+        lambda: store.verbs.drop_endpoint(id, caller.tenant, caller.id),
+        "endpoint.delete",
+        id,
+        lambda there: {} if there else None,
+    )
+    if not await store.perform(drop):
         service.refuse("no-endpoint")
     return Response(204, [NO_STORE])
 
@@ -107,7 +116,7 @@ async def rotate(webhooks: Webhooks, service: Service, request: Request) -> Resp
         new = rotation.rotated(row.secrets, secret, webhooks.vault, now, webhooks.overlap)
         return row._replace(secrets=new, updated_at=now)
 
-    row = await _changed(webhooks, service, request, turn)
+    row = await _changed(webhooks, service, request, turn, "endpoint.rotate")
     return json_response(200, dumps({**_shown(webhooks, row), "secret": secret}))
 
 
@@ -116,14 +125,20 @@ async def enable(webhooks: Webhooks, service: Service, request: Request) -> Resp
         fresh = row._replace(enabled=True, reason=None, failing_since=None, not_before=None, width=webhooks.width)
         return row if row.enabled else fresh._replace(updated_at=now)
 
-    return json_response(200, dumps(_shown(webhooks, await _changed(webhooks, service, request, on))))
+    return json_response(
+        200, dumps(_shown(webhooks, await _changed(webhooks, service, request, on, "endpoint.enable")))
+    )
 
 
 async def disable(webhooks: Webhooks, service: Service, request: Request) -> Response:
     def off(row: EndpointRow, now: int) -> EndpointRow:
-        return row._replace(enabled=False, reason="disabled by its owner", updated_at=now) if row.enabled else row
+        return (
+            row._replace(enabled=False, reason=f"{deliveries.BY_HAND}its owner", updated_at=now) if row.enabled else row
+        )
 
-    return json_response(200, dumps(_shown(webhooks, await _changed(webhooks, service, request, off))))
+    return json_response(
+        200, dumps(_shown(webhooks, await _changed(webhooks, service, request, off, "endpoint.disable")))
+    )
 
 
 # ── deliveries ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -136,13 +151,14 @@ async def test(webhooks: Webhooks, service: Service, request: Request) -> Respon
     now = webhooks.store.now()
     body = dumps({"endpoint": row.id, "message": "This is a test."})
     new = NewDelivery(uuid7(now, os.urandom(10)), row.id, None, deliveries.TEST, 0, body)
-    await webhooks.store.perform(lambda: webhooks.store.verbs.send([new]))
+    store, sent = webhooks.store, {"delivery": new.id}
+    await store.perform(recorded(store, lambda: store.verbs.send([new]), "endpoint.test", row.id, lambda _: sent))
     return json_response(202, dumps({"delivery": new.id, "webhook_id": new.id}))
 
 
 async def resend(webhooks: Webhooks, service: Service, request: Request) -> Response:
     await _mine(webhooks, service, request)
-    body = await members(service, request, "delivery operation since")
+    body = await members(service, request, "delivery operation since", optional=False)
     if len(body) != 1:
         wrong(service, "", "says one of delivery, operation, since")
     ((name, value),) = body.items()
@@ -157,7 +173,14 @@ async def resend(webhooks: Webhooks, service: Service, request: Request) -> Resp
             which = Again(operation=value)
     caller, id, verbs = request.caller, request.params["endpoint_id"], webhooks.store.verbs
     try:
-        sent = await webhooks.store.perform(lambda: verbs.send_again(id, caller.tenant, caller.id, which, AT_ONCE))
+        again = recorded(
+            webhooks.store,
+            lambda: verbs.send_again(id, caller.tenant, caller.id, which, AT_ONCE),
+            "endpoint.resend",
+            id,
+            lambda sent: {name: value, "deliveries": len(sent)} if sent else None,
+        )
+        sent = await webhooks.store.perform(again)
     except Conflict:
         service.refuse("endpoint-disabled")
     if sent is None:
@@ -169,7 +192,7 @@ async def attempts(webhooks: Webhooks, service: Service, request: Request) -> Re
     row = await _mine(webhooks, service, request)
     after, limit, bound = _page(service, request, f"attempts {row.id}")
     rows = await webhooks.store.read(webhooks.store.verbs.attempts(row.id, None, after, limit + 1))
-    return _paged(service, [_attempt(one) for one in rows[:limit]], [one.id for one in rows], limit, bound)
+    return _paged(service, [tried(one) for one in rows[:limit]], [one.id for one in rows], limit, bound)
 
 
 async def callback_attempts(webhooks: Webhooks, service: Service, request: Request) -> Response:
@@ -178,7 +201,7 @@ async def callback_attempts(webhooks: Webhooks, service: Service, request: Reque
     row = await service.demand(request.id, request.caller, "read")
     after, limit, bound = _page(service, request, f"callback {row.id}")
     rows = await webhooks.store.read(webhooks.store.verbs.attempts(None, row.id, after, limit + 1))
-    return _paged(service, [_attempt(one) for one in rows[:limit]], [one.id for one in rows], limit, bound)
+    return _paged(service, [tried(one) for one in rows[:limit]], [one.id for one in rows], limit, bound)
 
 
 # ── keys and the default secret ──────────────────────────────────────────────────────────────────────────────────────
@@ -225,9 +248,24 @@ async def _mine(webhooks: Webhooks, service: Service, request: Request) -> Endpo
     return row
 
 
-async def _changed(webhooks: Webhooks, service: Service, request: Request, change: Change) -> EndpointRow:
-    caller, id, verbs = request.caller, request.params["endpoint_id"], webhooks.store.verbs
-    row = await webhooks.store.perform(lambda: verbs.change_endpoint(id, caller.tenant, caller.id, change))
+async def _changed(
+    webhooks: Webhooks, service: Service, request: Request, change: Change, action: str | None = None
+) -> EndpointRow:
+    """`action`: what the audit log calls it."""
+    caller, id, store = request.caller, request.params["endpoint_id"], webhooks.store
+    seen: list[EndpointRow] = []
+
+    def noticed(row: EndpointRow, now: int) -> EndpointRow:
+        seen[:] = [row]
+        return change(row, now)
+
+    def make() -> Verb[EndpointRow | None]:
+        return store.verbs.change_endpoint(id, caller.tenant, caller.id, noticed)
+
+    def says(row: EndpointRow | None) -> Said | None:
+        return None if row is None or [row] == seen else {}
+
+    row = await store.perform(make if action is None else recorded(store, make, action, id, says))
     if row is None:
         service.refuse("no-endpoint")
     return row
@@ -266,7 +304,7 @@ def _shown(webhooks: Webhooks, row: EndpointRow) -> dict[str, Any]:
     }
 
 
-def _attempt(row: AttemptRow) -> dict[str, Any]:
+def tried(row: AttemptRow) -> dict[str, Any]:
     return {
         "id": row.id,
         "delivery": row.delivery,

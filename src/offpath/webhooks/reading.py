@@ -3,40 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any
 
 from ..core.deliveries import ENDS, EVENTS
 from ..core.options import check_name
 from ..errors import ConfigurationError
-from ..http.messages import Refused, Request
-from ..http.problems import plain
+from ..http.reading import wrong
 from ..http.service import Service
 from .headers import check_headers
 from .signing import SECRET, check_secret
-
-JSON = ("application/json", "application/merge-patch+json")
-
-
-async def members(service: Service, request: Request, known: str, *, optional: bool = False) -> dict[str, Any]:
-    """The body: a JSON object with no other members than these; `optional`: or none at all."""
-    raw = await request.body()
-    if optional and not raw.strip():
-        return {}
-    if (request.header("content-type") or "").partition(";")[0].strip().lower() not in JSON:
-        raise Refused(plain(415, "the body is sent as application/json"))
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
-        service.refuse("malformed-body")
-    if not isinstance(body, dict):
-        raise Refused(service.problems.invalid([("#", "must be an object")]))
-    if unknown := [name for name in body if name not in known.split()]:
-        wrong(service, "", f"has a member that is none of {known}: {ascii(unknown[0])[:80]}")
-    return body
-
-
-def wrong(service: Service, member: str, why: str) -> NoReturn:
-    raise Refused(service.problems.invalid([(f"#/{member}" if member else "#", why)]))
 
 
 def events_of(service: Service, body: dict[str, Any]) -> str:

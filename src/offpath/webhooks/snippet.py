@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Iterable
 
+from ..core import redact
+
 LARGEST = 1024  # bytes, as UTF-8
 CUT = "[cut]"
 _SHORTEST = 6  # a value of fewer characters is no secret, and its cutting would tell more than it hides
@@ -24,7 +26,7 @@ def snippet(body: bytes, sent: Iterable[str]) -> str:
     text = body.decode("utf-8", "replace")
     for value in sorted(_spellings(sent), key=len, reverse=True):
         text = text.replace(value, CUT)
-    text = _UNSEEN.sub(" ", _SECRET.sub(CUT, text)).strip()
+    text = _UNSEEN.sub(" ", redact.scrubbed(_SECRET.sub(CUT, text))).strip()
     return text.encode()[:LARGEST].decode("utf-8", "ignore")
 
 

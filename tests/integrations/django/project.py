@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.integrations.django import nursery
+from tests.nursery import Ended, Nursery, nursery
 
 TIMEOUT = 150
+IMPORTED = (
+    "django.core.management", "django.db.models", "django.db.backends.sqlite3.base",
+    "django.db.backends.postgresql.base", "django_tasks", "offpath.integrations.django", "offpath.stores.sqlite",
+    "offpath.stores.postgres.store", "offpath.engine.worker", "offpath.cli", "offpath.codec.typed",
+    "offpath.transports.local", "offpath.transports.notify", "offpath.integrations.django.backend",
+    "django.views.debug", "django.template.defaulttags", "django.template.loader_tags", "pydantic.json_schema",
+)  # fmt: skip
+"""By every child before it begins; that sets nothing up."""
 
 MANAGE = """
 import os
@@ -182,6 +190,10 @@ def databases(address: str) -> str:
     return repr({"default": entry, "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": "other.sqlite3"}})
 
 
+def born() -> Nursery:
+    return nursery(*IMPORTED, warnings="error")
+
+
 class Project:
     def __init__(self, folder: Path, address: str) -> None:
         self.folder = folder
@@ -210,14 +222,14 @@ class Project:
     def manage(self, *words: str, code: int = 0, cwd: Path | None = None) -> str:
         """What `manage.py` printed, both streams; it must end with `code`."""
         command, folder = [str(self.folder / "manage.py"), *words], cwd or self.folder
-        done: nursery.Ended | subprocess.CompletedProcess[str]
+        done: Ended | subprocess.CompletedProcess[str]
         if "--processes" in words:
             done = subprocess.run(
                 [sys.executable, *command],
                 cwd=folder, env=self.environment, capture_output=True, text=True, check=False, timeout=TIMEOUT,
             )  # fmt: skip
         else:
-            done = nursery.run(command, folder, self.environment, self.folder, TIMEOUT)
+            done = born().run(command, folder, self.environment, TIMEOUT)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -236,9 +248,9 @@ class Project:
             head += "from offpath.errors import ConfigurationError, StoreError\n"
         environment = self.environment | {"DJANGO_SETTINGS_MODULE": "site_settings"}
         words = ["-c", head + textwrap.dedent(code)]
-        done: nursery.Ended | subprocess.CompletedProcess[str]
+        done: Ended | subprocess.CompletedProcess[str]
         if setup:
-            done = nursery.run(words, self.folder, environment, self.folder, TIMEOUT)
+            done = born().run(words, self.folder, environment, TIMEOUT)
         else:  # it is about what is imported, and when
             done = subprocess.run(
                 [sys.executable, *words],

@@ -20,8 +20,9 @@ from ...core.retry import Retry
 from ...core.schedule import tick_of
 from ...core.trace import parse
 from ...errors import ConfigurationError, StepError
+from ...privacy.known import forget, learn
 from ...tasks import Context, Registry
-from ...tracing import arrive
+from ...tracing import carried_on
 from .. import failures
 from ..inject import Recipes, Scope, Shared
 from ..plans import Plan, Plans
@@ -97,9 +98,11 @@ class Acting:
             return _packed(failures.outgrown(exc, said, retry), exc)
         except BaseException as exc:
             return _packed(failures.outcome(exc, retry), exc)
+        finally:
+            forget((job.id, job.fence))
 
     def _attempt(self, plan: Plan, job: Job, message: Message) -> dict[str, Any]:
-        arrive(_trace(message["trace"]))
+        carried_on(_trace(message["trace"]), job)
         for name, value in message["carried"].items():
             self._registry.carried[name][0].set(json.loads(value))
         try:
@@ -107,8 +110,11 @@ class Acting:
         except Exception as exc:
             return _packed(failures.undecodable(exc), exc)
         reports = message["reports"]
+        attempt = job.id, job.fence
+        if plan.secret:
+            learn(attempt, given)
         if reports:
-            self._lines.begin()
+            self._lines.begin(attempt)
         try:
             if plan.task.asynchronous:
                 result = self._on_loop(self._whole(plan, job, given, reports))

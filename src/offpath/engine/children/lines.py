@@ -6,9 +6,10 @@ import concurrent.futures
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from ...ports import Pending
+from ...privacy.known import scrub_line
 from ...tasks import Ready
 from ..progress import SPACING, Written
 from .wire import Message
@@ -20,6 +21,7 @@ class Lines:
     def __init__(self, send: Callable[[Message], None]) -> None:
         self._send = send
         self._guard = threading.Lock()
+        self._late = threading.Lock()  # held from the taking of a line that has waited until it is sent
         self._numbers = itertools.count(1)
         self._waiting: dict[int, concurrent.futures.Future[bool]] = {}
         self._next = 0.0
@@ -27,14 +29,17 @@ class Lines:
         self._timer: threading.Timer | None = None
         self._stale = False
         self._open = False
+        self._attempt: Hashable = None
 
-    def begin(self) -> None:
+    def begin(self, attempt: Hashable) -> None:
         with self._guard:
+            self._attempt = attempt
             self._open, self._stale, self._latest, self._next = True, False, None, 0.0
             self._waiting.clear()
 
     def __call__(self, line: str) -> Pending[bool]:
         """Take a line, from any thread. What comes too soon after another waits, and the latest of it is sent."""
+        line = scrub_line(line, self._attempt)
         with self._guard:
             if self._stale or not self._open:
                 return Ready(not self._stale)
@@ -58,14 +63,15 @@ class Lines:
         return number, written
 
     def _due(self) -> None:
-        with self._guard:
-            self._timer = None
-            line, self._latest = self._latest, None
-            if line is None or not self._open:
-                return
-            self._next = time.monotonic() + SPACING
-            number, _ = self._number()
-        self._send({"say": "progress", "n": number, "line": line})
+        with self._late:
+            with self._guard:
+                self._timer = None
+                line, self._latest = self._latest, None
+                if line is None or not self._open:
+                    return
+                self._next = time.monotonic() + SPACING
+                number, _ = self._number()
+            self._send({"say": "progress", "n": number, "line": line})
 
     def written(self, number: int, ok: bool) -> None:
         """The worker's answer; False: another worker has the job by now."""
@@ -77,12 +83,13 @@ class Lines:
 
     def end(self) -> None:
         """The attempt has ended: send what has waited, and nothing after that."""
-        with self._guard:
-            self._open = False
-            line, self._latest = self._latest, None
-            timer, self._timer = self._timer, None
-            number = next(self._numbers)
-        if timer is not None:
-            timer.cancel()
-        if line is not None:
-            self._send({"say": "progress", "n": number, "line": line})
+        with self._late:
+            with self._guard:
+                self._open = False
+                line, self._latest = self._latest, None
+                timer, self._timer = self._timer, None
+                number = next(self._numbers)
+            if timer is not None:
+                timer.cancel()
+            if line is not None:
+                self._send({"say": "progress", "n": number, "line": line})

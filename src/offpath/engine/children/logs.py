@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...core.outcome import MAX_TRACEBACK, clean
+from ...privacy.known import scrub, scrub_field
+from ...tracing import current
 
 MAX_TEXT = 32_000  # characters of one record's message
 MAX_EXTRA = 4_000
@@ -58,16 +60,16 @@ class Forward(logging.Handler):
 def packed(record: logging.LogRecord) -> dict[str, Any]:
     """A record as JSON can carry it: its message and traceback as text, what was added to it as it is or as `repr`."""
     said = {name: getattr(record, name, None) for name in _PLAIN}
-    said["msg"] = clean(record.getMessage(), MAX_TEXT)
+    said["msg"] = clean(scrub(record.getMessage()), MAX_TEXT)
     if record.exc_info and not record.exc_text:
         record.exc_text = logging.Formatter().formatException(record.exc_info)
     if record.exc_text:
-        said["exc_text"] = clean(record.exc_text, MAX_TRACEBACK, keep_end=True)
+        said["exc_text"] = clean(scrub(record.exc_text), MAX_TRACEBACK, keep_end=True)
     if record.stack_info:
-        said["stack_info"] = clean(record.stack_info, MAX_TRACEBACK)
+        said["stack_info"] = clean(scrub(record.stack_info), MAX_TRACEBACK)
     for name, value in record.__dict__.items():
         if name not in _OWN:
-            said[name] = _plain(value)
+            said[name] = _plain(scrub_field(name, value))
     return said
 
 
@@ -75,7 +77,7 @@ def _plain(value: object) -> Any:
     try:
         text = json.dumps(value)
     except (TypeError, ValueError, RecursionError):
-        return clean(repr(value), MAX_EXTRA)
+        return clean(scrub(repr(value)), MAX_EXTRA)
     return value if len(text) <= MAX_EXTRA else clean(text, MAX_EXTRA)
 
 
@@ -87,4 +89,6 @@ def heard(said: Mapping[str, Any], labels: Mapping[str, Any]) -> None:
     record = logging.makeLogRecord({"args": None, **said})
     if not hasattr(record, "offpath"):
         record.offpath = dict(labels)
+    if not hasattr(record, "offpath_span") and (here := current()) is not None:
+        record.offpath_span = here.trace_id, here.span_id
     logger.handle(record)

@@ -56,6 +56,10 @@ class Pool:
         if limited and not STATM.exists():
             signal("process.unlimited", system=sys.platform)
 
+    def pids(self) -> tuple[int, ...]:
+        """Of all processes there are. Any thread."""
+        return tuple(child.pid for child in tuple(self._all) if child.pid is not None)
+
     # -- one attempt -------------------------------------------------------------------------------------------------
 
     async def run(self, slot: Slot, plan: Plan, job: Job, reporter: Reporter | None) -> Outcome:

@@ -132,7 +132,7 @@ class OffpathBackend(BaseTaskBackend):
             raise TaskResultDoesNotExist(result_id)
         store, tx = project.jobs().store, project.transaction()
         verb = look(store.verbs, str(result_id))
-        return self._result(result_id, store.read(verb).result() if tx is None else store.read_on(tx, verb))
+        return self._result(result_id, store.read(verb).result() if tx is None else store.run_on(tx, verb))
 
     def _result(self, id: str, seen: Seen | None) -> TaskResult[Any]:
         declared = _declared.get(seen.row.task) if seen is not None and seen.operation.label == self.alias else None

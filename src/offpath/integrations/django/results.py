@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.utils import timezone
 
+from ...core import redact
 from ...core.job import State
 from ...core.options import DEFAULT_PRIORITY
 from ...ports import EventRow, Found, OperationRow, Verb, Verbs
@@ -80,7 +81,7 @@ def result_of(seen: Seen, task: Task[Any, Any]) -> TaskResult[Any]:
         worker_ids=worker_ids,
     )
     if seen.found.finished is not None and seen.found.finished.result is not None:
-        object.__setattr__(result, "_return_value", json.loads(seen.found.finished.result))
+        object.__setattr__(result, "_return_value", redact.plain(seen.found.finished.result))
     return result
 
 

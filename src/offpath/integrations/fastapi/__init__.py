@@ -11,7 +11,7 @@
 
 `accept.py` answers 202, `conditional.py` is about preconditions and patches, `operations.py` is what an application
 configures, `routing.py` puts the table of routes into FastAPI, `problems.py` makes every error a problem,
-`deliveries.py` describes webhooks.
+`deliveries.py` describes webhooks, `inbox.py` takes CloudEvents.
 """
 
 from importlib.util import find_spec
@@ -32,6 +32,7 @@ from ...http.schema import Operation
 from ...http.trace import TraceContext
 from .accept import Accepted, Acceptor
 from .conditional import Preconditions, add_options, patch_body, preconditions
+from .inbox import Inbox
 from .operations import Operations
 from .problems import install_problem_handlers
 
@@ -42,6 +43,7 @@ __all__ = [
     "Caller",
     "Caps",
     "Conditions",
+    "Inbox",
     "Operation",
     "Operations",
     "Patch",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from fastapi import APIRouter, Depends
@@ -22,6 +22,7 @@ from ...http.faults import OURS
 from ...http.handlers import get_operation
 from ...http.keys import require, speaks
 from ...http.messages import Caller
+from ...http.pages import Pages
 from ...http.routes import PARAMETER, ROUTES, allow, beyond, heads
 from ...http.unit import UNIT, Unit
 from .accept import Acceptor
@@ -32,10 +33,12 @@ from .routing import Router, add, base, route_class
 from .strict import refuse_unknown
 
 if TYPE_CHECKING:
+    from ...admin import Admin
+    from ...dashboard import Dashboard
     from ...webhooks.facade import Webhooks
 
 
-class Operations:
+class Operations(Pages):
     """The operations of `jobs` over HTTP.
 
     caller         a dependency that says who is asking: a `Caller`, text, a number, or an object with `.id` and
@@ -43,6 +46,7 @@ class Operations:
     public         instead of a caller: everyone sees every operation
     tags           in the OpenAPI document
     webhooks       whose routes are there too, and whose rules hold for callback URLs
+    admin          whose routes are there too: the admin API, for those who have its permissions
 
     The other options are `http.face.Options`.
 
@@ -61,10 +65,12 @@ class Operations:
         public: bool = False,
         tags: Sequence[str] = ("operations",),
         webhooks: Webhooks | None = None,
+        admin: Admin | None = None,
         **options: Unpack[Options],
     ) -> None:
         self._face = face = Face(jobs, caller=caller, public=public, **options)
         self._asking = asking = _everyone if caller is None else caller
+        self._admin, self._caller = admin, caller
         self.acceptor = _acceptor(face, caller)
         self.route = start_class(face, self.acceptor)
         self.once = once_class(face, self.acceptor, asking)
@@ -72,6 +78,8 @@ class Operations:
         if webhooks is not None:
             rows = (*rows, *webhooks.routes)
             face.service.callbacks = webhooks.admit
+        if admin is not None:
+            rows = (*rows, *admin.routes)
         router = Router(route_class=route_class(face, allow(rows)), tags=list(tags))
         router.heads = heads(rows)
         self.router: APIRouter = router
@@ -110,6 +118,17 @@ class Operations:
         add(router, self._face, row, self._asking)
         router.add_route(path + "/", cast(Any, NOWHERE), include_in_schema=False)
         return router
+
+    @cached_property
+    def dashboard(self) -> Dashboard:
+        """Pages over the admin API: `app.mount("/dashboard", operations.dashboard)`. The `caller` says who may look
+        and who may change, as for the API; with `public` it is open to this machine alone, and changes nothing.
+
+        ConfigurationError without `admin`; MissingExtraError without the extra `dashboard`.
+        """
+        from .dashboard import dashboard
+
+        return dashboard(self._face, self._admin, self._caller)
 
     def close(self) -> None:
         """End every held poll and stream now (under uvicorn that happens by itself)."""

@@ -18,7 +18,7 @@ from starlette.routing import Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...errors import ConfigurationError
-from ...http.asgi import Answer, answer, only_asked_slashed, request_of
+from ...http.asgi import Answer, answer, only_asked_slashed, request_of, segmented, segments
 from ...http.describe import parameters, responses
 from ...http.face import NOBODY, Face
 from ...http.faults import http_exception, validation_error
@@ -72,6 +72,10 @@ class _Route(APIRoute):
 
     face: ClassVar[Face]
     allow: ClassVar[Mapping[str, str]]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child = super().matches(segmented(scope))
+        return match, {**child, "path_params": segments(child["path_params"])} if child else child
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         allow = next((methods for path, methods in self.allow.items() if self.path.endswith(path)), None)

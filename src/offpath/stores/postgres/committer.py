@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from ...errors import StoreError, StoreUnavailable
+from ...observe import meters
 from ...ports import Enqueued, Hint, NewJob, Statement, Verb
 from .. import rows
 from ..keys import MOST_LOCKS
@@ -67,6 +69,7 @@ class Committer:
     async def _write(self, items: list[Item], pool: Pool, *, patient: bool = False) -> None:
         """All of them together; if that fails, each by itself, so that only the culprit hears of it."""
         jobs = [new for item in items for new in item.jobs]
+        began = time.perf_counter()
         try:
             answer, hints, left = await self._insert(jobs, pool, patient=patient)
         except Exception as e:
@@ -75,6 +78,8 @@ class Committer:
                 for item in items:
                     await self._write([item], pool, patient=patient)
                 return
+            if meters.on is not None:
+                meters.on.add("offpath_store_errors_total", ("write",))
             self._fail(items, said)
             return
         if left:
@@ -92,6 +97,10 @@ class Committer:
         for item in items:
             item.result.set(list(islice(rest, len(item.jobs))))
         Result.deliver(item.result for item in items)
+        if meters.on is not None:
+            meters.on.took("offpath_commit_seconds", (), time.perf_counter() - began)
+            made = zip(jobs, answer, strict=True)
+            meters.on.enqueued((new.job.queue, new.job.task) for new, one in made if not one.existing)
 
     @staticmethod
     def _fail(items: list[Item], said: BaseException) -> None:

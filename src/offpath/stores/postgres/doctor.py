@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import asyncpg
 
 from ...core.health import Check
-from ...core.options import DAY
+from ...core.options import DAY, SECOND
 from ...ports import Statement
-from .. import rows
+from .. import migrate, rows
+from ..statements import migrations
 from . import faults, session
 from . import schema as tables
-from .address import Address
+from .address import Address, qualify
 from .session import Session
 from .verbs import PostgresVerbs
 
 OLDEST: Final = 140_000  # the server's version number from which on our SQL is tried
 HEARS: Final = 4.0  # s in which a notification to oneself must arrive
+SKEW, FAR = 1.0, 60.0  # s between two clocks that are worth saying; that make receivers refuse what we sign
 DEAD: Final = 50_000  # dead rows of a table; autovacuum comes to the jobs after 10,000
 WORKER: Final = 9  # connections that a worker opens at most (docs/how-to/postgresql.md; one more when it enqueues)
-POOLED: Final = "a connection pooler answers in PostgreSQL's place: no hint is heard, jobs are picked up by the poll"
+TURNS: Final = 20  # in which two connections are given the same one of the server, where they are lent for transactions
+POOLED: Final = (
+    "a connection pooler answers in PostgreSQL's place ({mode} mode): no hint is heard, jobs are picked up by the poll"
+)
 
 Look = Callable[[], Awaitable[list[Check]]]
 
@@ -36,6 +43,13 @@ async def examine(address: Address, schema: str, verbs: PostgresVerbs, long: flo
         await one.close()
 
 
+def _beside(statement: str) -> str:
+    """That makes an index without keeping writers out; what is partitioned cannot have it so."""
+    if ".offpath_history " in statement:
+        return statement
+    return statement.replace(" index ", " index concurrently ", 1)
+
+
 class _Doctor:
     def __init__(self, one: Session, address: Address, schema: str, verbs: PostgresVerbs, long: float) -> None:
         self._session, self._address, self._schema, self._verbs, self._long = one, address, schema, verbs, long
@@ -47,7 +61,9 @@ class _Doctor:
             "database": self._server,
             "long transactions": self._transactions,
             "listening": self._listening,
+            "clock": self._clock,
             "history": self._history,
+            "indexes": self._indexes,
             "vacuum": self._vacuum,
             "connections": self._connections,
         }
@@ -92,7 +108,7 @@ class _Doctor:
     async def _listening(self) -> list[Check]:
         if self._session.pooled:
             remedy = "let the URL of the workers and of the API lead to the server itself"
-            return [Check("listening", "warning", POOLED, remedy)]
+            return [Check("listening", "warning", POOLED.format(mode=await self._mode()), remedy)]
         if self._standby:
             return [Check("listening", "warning", "a standby cannot be listened to", "let the URL lead to the primary")]
         heard = asyncio.Event()
@@ -113,6 +129,49 @@ class _Doctor:
             await connection.remove_listener(channel, hear)
         return [Check("listening", "ok", "a notification to ourselves was heard")]
 
+    async def _mode(self) -> Literal["transaction", "session"]:
+        """A pooler that lends the server's connections for a transaction gives the one that has just come back to the
+        next who asks; one that lends them for a session gives nobody ours."""
+        other = await session.connect(self._address)
+        try:
+            pid = Statement(self._verbs.sql["doctor.pid"], {}, rows.value)
+            for _ in range(TURNS):
+                seen = set[int]()
+                for one in (self._session, other):
+                    async with one.alone():
+                        seen.add(await one.execute(pid))
+                if len(seen) == 1:
+                    return "transaction"
+            return "session"
+        finally:
+            await other.close()
+
+    async def _clock(self) -> list[Check]:
+        """Leases, schedules and deadlines are by the database's clock alone; what is signed and logged is by ours."""
+        async with self._session.alone():
+            before = time.time()
+            there = await self._session.clock() / SECOND
+            after = time.time()
+        apart = max(before - there, there - after, 0.0)
+        said = f"the clocks of this host and of the database differ by {apart:.1f} s"
+        if apart < SKEW:
+            return [Check("clock", "ok", said)]
+        detail = f"{said}: times in logs and in webhooks' signatures are wrong by as much"
+        state: Literal["warning", "problem"] = "problem" if apart >= FAR else "warning"
+        return [Check("clock", state, detail, "let both follow a time server (chrony, systemd-timesyncd)")]
+
+    async def _indexes(self) -> list[Check]:
+        async with self._session.alone():
+            have = await tables.applied(self._session, self._schema)
+        if not have:
+            return []
+        found = await self._ask("doctor.indexes", schema=self._schema)
+        wanted = migrate.indexes(step for step in migrations(__package__) if step[0] in have)
+        broken = [name for name, valid in found if not valid and name in wanted]
+        made = {name: _beside(qualify(text, self._schema)) for name, text in wanted.items()}
+        again = [f'reindex index "{self._schema}".{name}' for name in broken]
+        return [migrate.complete(made, [name for name, _ in found], broken, again)]
+
     async def _history(self) -> list[Check]:
         async with self._session.alone():
             if not await tables.applied(self._session, self._schema):
@@ -131,8 +190,8 @@ class _Doctor:
 
     async def _vacuum(self) -> list[Check]:
         found = [
-            Check("vacuum", "problem", f"{name} is off on this server: dead rows stay", f"alter system reset {name}")
-            for (name,) in await self._ask("doctor.autovacuum")
+            Check("vacuum", "problem", f"{name} is off on this server: dead rows stay", switched_on(name, source))
+            for name, source in await self._ask("doctor.autovacuum")
         ]
         counted = await self._ask("doctor.tables", schema=self._schema)
         for table, live, dead, vacuumed in counted:
@@ -162,11 +221,39 @@ class _Doctor:
         return [Check("connections", "warning", detail, "raise the limit, or close what is not needed")]
 
 
+def masked(query: str) -> str:
+    """A statement of somebody else's, in one line, without the values in it: whoever reads this may see none."""
+    if "\\'" in query:  # whether that ends a literal is a setting of theirs
+        return f"{query.split(maxsplit=1)[0]} …"
+    said = _VALUES.sub(lambda found: found[1] or (" " if found[0][:2] in ("--", "/*") else "…"), query)
+    said = " ".join(said.split())
+    return said if len(said) <= SHOWN else said[: SHOWN - 1] + "…"
+
+
+_VALUES: Final = re.compile(
+    r"""("(?:[^"]|"")*"|\$\d+\b)|'(?:[^']|'')*(?:'|$)|\$(\w*)\$.*?(?:\$\2\$|$)|--[^\n]*|/\*.*?(?:\*/|$)|\b\d[\w.]*""",
+    re.DOTALL,
+)
+SHOWN: Final = 80  # characters
+
 _READERS: Final = "a long transaction may be in the way"
 
 
 def _grant(role: str, right: str) -> str:
     return f"grant {right} to {role or 'the role in the URL'}"
+
+
+def switched_on(name: str, source: str) -> str:
+    """What switches a setting on, by where it was switched off (`pg_settings.source`)."""
+    match source:
+        case "command line":
+            return f"start the server without {name}=off on its command line"
+        case "database":
+            return f"alter database … reset {name}"
+        case "user" | "database user":
+            return f"alter role … reset {name}"
+        case _:  # in whichever of its files: what ALTER SYSTEM writes is read last
+            return f"alter system set {name} = on; select pg_reload_conf()"
 
 
 def _transaction(
@@ -183,6 +270,7 @@ def _transaction(
     snapshot: int,
 ) -> Check:
     """Whoever only reads, and is at it, will end by himself; whoever has written or forgotten to end will not."""
+    query = masked(query)
     held = [*([modes] if modes else []), *(["a snapshot that holds up vacuum"] if snapshot else [])] or ["changes"]
     who = f'process {pid} (user {user}, application "{application}", {state or "state unknown"})'
     detail = f"{who} has had a transaction open since {since}, {seconds:.0f} s, and holds {' and '.join(held)}: {query}"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from ...core.attempts import KEPT
 from ...core.change import Change
 from ...core.job import Job, State
 from ...core.lifecycle import started
@@ -240,7 +241,10 @@ class Exchange:
         if lacking := self._verbs.lacking(changes):
             async with self._session.transaction():
                 await self._session.drive(self._verbs.make_days(lacking), self._hint)
-        if any(change.state <= _RUNNING or change.events or change.flow is not None for change in changes):
+        if any(
+            c.state <= _RUNNING or c.events or c.flow is not None or c.answer or (c.record and c.record.attempt > KEPT)
+            for c in changes
+        ):
             return await self._write_mixed(changes)
         # Whoever was locked goes the way that does not wait, and the others do not wait with him.
         locked = self._desk.locked
@@ -268,9 +272,10 @@ class Exchange:
 
     async def _end(self, changes: Sequence[Change]) -> frozenset[str] | None:
         """The hot one. None: all passed; else the ids of those that did."""
-        params = {"rows": rows.change_rows(changes), "worker": self._worker, "count": len(changes)}
+        name, texts = rows.ending(changes)
+        params = {"rows": texts, "worker": self._worker, "count": len(changes)}
         try:
-            [(_, ids)] = await self._one(Statement(self._sql["settle.end"], params, rows.plain))
+            [(_, ids)] = await self._one(Statement(self._sql[name], params, rows.plain))
         except asyncpg.PostgresError as e:
             if faults.sqlstate(e) != faults.LOCKED:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
@@ -67,11 +68,14 @@ class PostgresStore:
     def open(self) -> None:
         """Also after `close`: an application may be started again in the same process."""
         self._alive()
+        closed, unused = self._closed, self._rooms is None
         self._closed = False
         try:
             self._work(self._check)
         except BaseException:
-            self.close()
+            self._closed = closed
+            if unused:  # whoever looks whether it is there does not take it from those who are at work
+                self._leave()
             raise
         signal("store.opened", url=self.address.shown)
 
@@ -154,8 +158,11 @@ class PostgresStore:
 
     def close(self) -> None:
         self._alive()
+        self._closed = True
+        self._leave()
+
+    def _leave(self) -> None:
         with self._guard:
-            self._closed = True
             rooms, self._rooms = self._rooms, None
         self._lookout.close()
         if rooms is not None:
@@ -220,9 +227,9 @@ class PostgresStore:
             desk.locked.discard(job)
 
     def enqueue_on(self, tx: object, jobs: Sequence[NewJob]) -> Any:
-        return self.read_on(tx, self.verbs.enqueue(jobs))
+        return self.run_on(tx, self.verbs.enqueue(jobs))
 
-    def read_on(self, tx: object, verb: Verb[Any]) -> Any:
+    def run_on(self, tx: object, verb: Verb[Any]) -> Any:
         home = borrow.Home(
             "postgresql",
             self.home,
@@ -241,12 +248,11 @@ class PostgresStore:
     def _submit(self, result: Result[R], start: Callable[[Rooms], object]) -> Pending[R]:
         """Hand it to the store's thread, unless the store has been closed."""
         self._alive()
-        if self._closed:
-            return failed(StoreUnavailable("the store has been closed"))
-        rooms = self._open_rooms()
-        if not rooms.submit(lambda: start(rooms)):
-            return failed(StoreUnavailable("the store has been closed"))
-        return result
+        while not self._closed:
+            rooms = self._open_rooms()
+            if rooms.submit(functools.partial(start, rooms)):
+                return result
+        return failed(StoreUnavailable("the store has been closed"))
 
     def _tell(self, hints: Sequence[Hint]) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from ...core.attempts import AttemptRow
 from ...core.change import Change
 from ...core.ids import is_id
 from ...core.options import DAY
@@ -92,6 +93,9 @@ class PostgresVerbs(SqlVerbs):
 
     def steps(self, id: str, limit: int) -> Verb[list[StepRow]]:
         return super().steps(_uuid(id), limit)
+
+    def job_attempts(self, id: str, limit: int) -> Verb[list[AttemptRow]]:
+        return super().job_attempts(_uuid(id), limit)
 
     def emit(self, id: str, fence: int, worker: str, lines: Sequence[str]) -> Verb[bool]:
         return super().emit(_uuid(id), fence, worker, lines)

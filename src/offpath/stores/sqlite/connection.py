@@ -86,8 +86,8 @@ def in_turn(call: Callable[[], R], patience: float = BUSY_SECONDS) -> R:
         if not is_busy(e):
             raise
         raise StoreUnavailable(
-            f"the database stayed locked by another writer for {patience:g} s; if that is an open transaction of your "
-            "own, enqueue in it: using(tx=…)"
+            f"the database stayed locked by another writer for {patience:g} s: `offpath doctor` says how to find it; "
+            "if it is an open transaction of your own code, enqueue in it: using(tx=…)"
         ) from e
 
 

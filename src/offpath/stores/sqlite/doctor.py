@@ -9,6 +9,8 @@ from typing import Final
 
 from ...core.health import Check
 from ...errors import StoreUnavailable
+from .. import migrate
+from ..statements import migrations
 from . import connection as db
 
 LARGE: Final = 256 << 20  # bytes of log: four times what we leave of it after a checkpoint
@@ -20,7 +22,7 @@ def examine(path: str, long: float) -> list[Check]:
     if not os.path.exists(path):
         return [Check("database", "problem", f"there is no file {path}", "correct the URL, or run `offpath migrate`")]
     log = _log(path)  # before we open it: whoever closes it last empties the log
-    return [*_library(path), *_mode(path), *log, *_turn(path, min(long, PATIENCE))]
+    return [*_library(path), *_mode(path), *log, *_made(path), *_turn(path, min(long, PATIENCE))]
 
 
 def _library(path: str) -> list[Check]:
@@ -53,6 +55,28 @@ def _log(path: str) -> list[Check]:
         return [Check("log", "ok", said)]
     detail = f"{said}: a reader that does not end keeps it from beginning anew"
     return [Check("log", "warning", detail, f"end that reader (`fuser {path}` names the processes)")]
+
+
+def _made(path: str) -> list[Check]:
+    """How the file is kept, and whether everything is there that looks for jobs quickly."""
+    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    try:
+        [(mode,)] = connection.execute("pragma journal_mode").fetchall()
+        names = {name for (name,) in connection.execute("select name from sqlite_master where name like 'offpath%'")}
+        have = "select name from offpath_migration" if "offpath_migration" in names else "select 0 where 0"
+        applied = {name for (name,) in connection.execute(have)}
+    except sqlite3.Error as e:
+        raise db.explain(e, path) from e
+    finally:
+        connection.close()
+    found = [Check("journal", "ok", "a write-ahead log: readers and the writer do not wait for each other")]
+    if mode != "wal":
+        detail = f"journal mode {mode}: readers and writers wait for each other"
+        found = [Check("journal", "warning", detail, "start a worker: whoever opens it writes ahead from then on")]
+    if not applied:
+        return found  # that there are no tables is said elsewhere
+    wanted = migrate.indexes(step for step in migrations(__package__) if step[0] in applied)
+    return [*found, migrate.complete(wanted, names)]
 
 
 def _turn(path: str, patience: float) -> list[Check]:

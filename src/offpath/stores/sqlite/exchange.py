@@ -88,6 +88,9 @@ def _settle(verbs: SqlVerbs, worker: str, changes: Sequence[Change], now: int) -
         yield from verbs.write(good, now)
     elif good:
         yield from verbs.remove(good)
+        yield from verbs.answer(good, now)
+        if any([change.record is not None for change in good]):  # noqa: C419 (a list is quicker than a generator)
+            yield from verbs.record_attempts(good, now)
         if told := [change for change in good if change.events]:
             yield from verbs.tell(told, now)
     if any(change.state is State.READY for change in good):

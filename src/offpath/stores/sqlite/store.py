@@ -183,9 +183,9 @@ class SqliteStore:
         return self.perform(exchange(self.verbs, worker, changes, want, extend))
 
     def enqueue_on(self, tx: object, jobs: Sequence[NewJob]) -> Any:
-        return self.read_on(tx, self.verbs.enqueue(jobs))
+        return self.run_on(tx, self.verbs.enqueue(jobs))
 
-    def read_on(self, tx: object, verb: Verb[Any]) -> Any:
+    def run_on(self, tx: object, verb: Verb[Any]) -> Any:
         home = borrow.Home("sqlite", self.path, self._announce, self.now, lambda e: db.explain(e, self.path))
         return borrow.run(tx, verb, home)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from ...errors import OffpathError, StoreError, StoreUnavailable
-from ...observe import signal
+from ...observe import meters, signal
 from ...ports import Announce, Enqueued, Hint, NewJob, Verb
 from ..pending import Result
 from ..verbs import SqlVerbs
@@ -90,10 +91,13 @@ class Writer:
 
     def _write(self, items: list[Item]) -> None:
         hints: dict[Hint, None] = {}
+        began = time.perf_counter()
         try:
             with self._handle as connection:
                 answers = self._transaction(connection, items, hints)
         except Exception as e:
+            if meters.on is not None:
+                meters.on.add("offpath_store_errors_total", ("write",))
             for item in items:
                 item.result.fail(self._explain(e))
             Result.deliver(item.result for item in items)
@@ -109,6 +113,15 @@ class Writer:
             else:
                 item.result.set(answer)
         Result.deliver(item.result for item in items)
+        if meters.on is not None:
+            meters.on.took("offpath_commit_seconds", (), time.perf_counter() - began)
+            meters.on.enqueued(
+                (new.job.queue, new.job.task)
+                for item, answer in zip(items, answers, strict=True)
+                if item.jobs is not None and not isinstance(answer, BaseException)
+                for new, said in zip(item.jobs, answer, strict=True)
+                if not said.existing
+            )
 
     def _explain(self, error: Exception) -> Exception:
         """An error of its own for each caller: one object raised in many tasks would collect all their tracebacks."""

@@ -31,6 +31,6 @@ would. Let it be quick: the suite asks for some two hundred.
 One part alone: `from offpath.testing.stores.claim import *`, with `from offpath.testing.stores.fixtures import *`.
 Fewer histories than a hundred for the machine: a fixture `examples` that returns their number.
 
-What a store does in the caller's transaction (`enqueue_on`, `read_on`) depends on the drivers it lends itself to and is
+What a store does in the caller's transaction (`enqueue_on`, `run_on`) depends on the drivers it lends itself to and is
 not asked here. Nor is anything that needs a second process, a killed one or a full disk.
 """

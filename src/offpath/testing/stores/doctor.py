@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...core.health import WorkerRow
+from ...core.health import Part, Vitals, WorkerRow
 from ...core.job import State
 from ...core.outcome import Errored, error
 from ...ports import Store
@@ -12,8 +12,20 @@ from .kit import HOUR, Hand, ask, erase, lose, new_job, now, put
 BOOM = error("raised", "boom")
 
 
+def _vitals(store: Store, most: int = 3) -> Vitals:
+    """By surveys of so many at a time, until there are no more or, where it is one, a single one."""
+    parts: list[Part] = []
+    after: str | None = ""
+    while after is not None:
+        more, after = ask(store, store.verbs.survey(after, most))
+        parts += more
+        if most == 1:
+            break
+    return ask(store, store.verbs.vitals(parts, whole=after is None))
+
+
 def test_the_vitals_of_an_empty_home(store: Store) -> None:
-    vitals = ask(store, store.verbs.vitals())
+    vitals = _vitals(store)
     assert abs(vitals.at - store.now()) < HOUR
     assert (vitals.workers, vitals.known, vitals.counts, vitals.orphans, vitals.failed) == ([], set(), [], 0, [])
 
@@ -24,7 +36,7 @@ def test_the_vitals_tell_who_holds_what(store: Store, hire: Hire) -> None:
     assert [len(hand.claim(2)) for hand in (busy, dead)] == [2, 2]
     dead.lease.renew(dead.id, -1.0)
     lose(dead, idle)
-    vitals = ask(store, store.verbs.vitals())
+    vitals = _vitals(store)
     assert sorted((w.id, w.label, w.lapsed_at is not None, w.holds) for w in vitals.workers) == sorted(
         [(busy.id, "test", False, 2), (idle.id, "test", False, 0), (dead.id, "test", True, 2)]
     )
@@ -32,9 +44,12 @@ def test_the_vitals_tell_who_holds_what(store: Store, hire: Hire) -> None:
     assert by_id[dead.id].expires_at < vitals.at < by_id[busy.id].expires_at
     assert vitals.known == {"mail@1", "push@2"}
     assert sorted(vitals.counts) == sorted(ask(store, store.verbs.counts()))
+    assert vitals.looked is None
+    some = _vitals(store, 1)
+    assert (some.looked, len(some.counts)) == (1, 1), "the oldest"
     assert vitals.orphans == 0
     erase(store, "offpath_worker", busy.id)
-    assert ask(store, store.verbs.vitals()).orphans == 2
+    assert _vitals(store).orphans == 2
 
 
 def test_the_vitals_count_what_failed(store: Store, hand: Hand) -> None:
@@ -43,7 +58,7 @@ def test_the_vitals_count_what_failed(store: Store, hand: Hand) -> None:
     hand.finish(jobs.pop())
     for job in jobs:
         assert hand.say(job, Errored(BOOM, retryable=False)) == "applied"
-    told = sorted(ask(store, store.verbs.vitals()).failed)
+    told = sorted(_vitals(store).failed)
     counted: dict[str, int] = {}
     for job in jobs:
         counted[job.task] = counted.get(job.task, 0) + 1

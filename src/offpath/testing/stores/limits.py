@@ -74,6 +74,22 @@ def test_room_queues_tasks_and_versions_are_heeded(store: Store, hand: Hand) -> 
     assert [job.task for job in look(hand, tasks='["push@1"]')[0]] == ["push"]
 
 
+def test_what_was_declared_and_what_runs_under_it_is_told(store: Store, hand: Hand) -> None:
+    assert ask(store, store.verbs.limits()) == ([], [])
+    few, slow = Rule("t", 2, None, 1), Rule("r", None, HOUR, 3)
+    declare(store, few, slow)
+    put(store, *(new_job(lane="t") for _ in range(3)), new_job(lane="t\ta"), new_job(lane="r"), new_job())
+    assert ask(store, store.verbs.limits()) == ([slow, few], [])
+    got, _ = look(hand)
+    running = Counter(job.lane for job in got if job.lane is not None)
+    assert running["t"] == 2
+    rules, lanes = ask(store, store.verbs.limits())
+    assert (rules, Counter(dict(lanes))) == ([slow, few], running)
+    hand.finish(*got)
+    declare(store, one_at_a_time())
+    assert ask(store, store.verbs.limits()) == ([slow, one_at_a_time()], [])
+
+
 def test_a_paused_queue_has_no_turn(store: Store, hand: Hand) -> None:
     declare(store, one_at_a_time(most=50), Rule("r", None, HOUR, 1))
     mine, rated = new_job(lane="t"), new_job(lane="r")

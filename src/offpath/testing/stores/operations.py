@@ -230,6 +230,48 @@ def test_jobs_are_listed_from_both_tables(store: Store, hand: Hand) -> None:
         assert jobs_listed(store, where) == expected, where
 
 
+@pytest.mark.parametrize("most", [1, 3, 10, 100])
+@pytest.mark.parametrize(
+    "where",
+    [
+        JobFilter(),
+        JobFilter(queue="b"),
+        JobFilter(states=(0, 2)),
+        JobFilter(states=(State.SUCCEEDED,), task="push"),
+        JobFilter(states=(State.FAILED,), queue="a"),
+        JobFilter(queue="nowhere"),
+    ],
+    ids=str,
+)
+def test_a_walk_comes_to_all_that_is_meant_a_few_rows_at_a_time(
+    store: Store, hand: Hand, where: JobFilter, most: int
+) -> None:
+    put(store, *(new_job(queue="ab"[n % 2], task=("mail", "push")[n % 3 == 0]) for n in range(24)))
+    for n, job in enumerate(hand.claim(18, queues=(("a", 1), ("b", 1)), tasks='["mail@1","push@1"]')):
+        if n % 3:
+            hand.say(job, Done("1") if n % 2 else Errored(error("raised", "x"), False))
+    found: list[Found] = ask(store, store.verbs.list_jobs(where, None, 100))
+    for limit in (2, 100):
+        walked: list[Found] = []
+        counted, after, steps = 0, None, 0
+        while True:
+            page, floor = ask(store, store.verbs.walk(where, after, limit, most))
+            number, same = ask(store, store.verbs.count_walk(where, after, most))
+            assert same == floor
+            assert len(page) <= min(limit, number) <= 2 * most  # so many of each of the two tables
+            walked += page
+            counted += len(page)
+            steps += 1
+            assert steps <= 24 + 2 * len(found) + 1, "it goes on for ever"
+            if len(page) == limit and number > limit:
+                after = (page[-1].job or page[-1].finished).id  # type: ignore[union-attr]
+            elif floor is None:
+                break
+            else:
+                after = floor
+        assert walked == found
+
+
 def test_a_job_that_ends_between_two_pages_is_seen_once(store: Store, hand: Hand) -> None:
     jobs = [new_job() for _ in range(40)]
     put(store, *jobs)

@@ -1,11 +1,7 @@
-"""Queues that are paused, alerts, retention by outcome, and what cannot be forgotten."""
-
-from functools import partial
+"""Queues that are paused, retention by outcome, and what cannot be forgotten."""
 
 import pytest
 
-from ...core import alerts
-from ...core.alerts import AlertRow
 from ...core.job import Finished, State
 from ...core.options import SECOND
 from ...core.outcome import Done, Errored, Interrupted, error
@@ -14,7 +10,7 @@ from ...core.queues import PausedRow
 from ...core.retention import Retention, Terms
 from ...core.selection import JobFilter
 from ...ports import Hint, Round, Statement, Store, Verb
-from .bulk import dead, rows_of
+from .bulk import rows_of
 from .fixtures import Hire, Make
 from .kit import HOUR, Hand, ask, ended, live, lose, new_job, now, perform, put
 
@@ -112,72 +108,6 @@ def test_how_queues_stand(store: Store, hand: Hand) -> None:
     assert ask(store, store.verbs.standing("b"))[:2] == ([c for c in counts if c[0] == "b"], [])
     assert ask(store, store.verbs.standing("c"))[:2] == ([], paused)
     assert ask(store, store.verbs.served()) == (["a"], ["c"])
-
-
-# ── alerts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-FAILING = alerts.rule("failing", {"dead_letters": 2, "within": 3600})
-OLD = alerts.rule("old", {"age": 60, "queue": "a"})
-
-
-def test_what_rules_read(store: Store, hand: Hand) -> None:
-    value, row, at = ask(store, store.verbs.reading(FAILING))
-    assert (value, row) == (0, AlertRow("failing", 0, None, 0))
-    assert abs(at - now()) < 60 * SECOND
-    dead(store, hand, *(new_job(queue="a") for _ in range(3)), new_job(queue="b"))
-    hand_over(store, hand)
-    assert ask(store, store.verbs.reading(FAILING))[0] == 4
-    for said, wanted in (({"queue": "a"}, 3), ({"task": "mail"}, 4), ({"task": "push"}, 0), ({"queue": "c"}, 0)):
-        rule = alerts.rule("x", {"dead_letters": 0, "within": 60, **said})
-        assert ask(store, store.verbs.reading(rule))[0] == wanted, said
-    brief = alerts.rule("x", {"dead_letters": 1, "within": 1e-6})
-    assert ask(store, store.verbs.reading(brief))[0] == 0, "that was longer ago"
-
-
-def hand_over(store: Store, hand: Hand) -> None:
-    """One that succeeded: no rule counts it."""
-    put(store, new_job())
-    hand.finish(hand.claim_one())
-
-
-def test_how_old_a_queue_is(store: Store, hand: Hand) -> None:
-    assert ask(store, store.verbs.reading(OLD))[0] == 0
-    put(store, new_job(queue="a", run_at=now() - 90 * SECOND, priority=9), new_job(queue="a", priority=0))
-    put(store, new_job(queue="b", run_at=now() - 200 * SECOND))
-    assert 90 * SECOND <= ask(store, store.verbs.reading(OLD))[0] < 150 * SECOND
-    anywhere = alerts.rule("x", {"age": 60})
-    assert 200 * SECOND <= ask(store, store.verbs.reading(anywhere))[0] < 260 * SECOND
-    hand.claim(3, queues=(("a", 1), ("b", 1)))
-    assert ask(store, store.verbs.reading(anywhere))[0] == 0
-
-
-def test_an_alert_is_moved_by_whoever_saw_its_last_change(store: Store, heard: list[Hint]) -> None:
-    _, unseen, _ = ask(store, store.verbs.reading(FAILING))
-    job = new_job(queue="pager")
-    heard.clear()
-    assert perform(store, store.verbs.move_alert(unseen, 7, 5, job))
-    assert heard == [Hint("work", ("pager",))]
-    assert not perform(store, store.verbs.move_alert(unseen, 7, 6, new_job(queue="pager")))
-    _, raised, _ = ask(store, store.verbs.reading(FAILING))
-    assert raised == AlertRow("failing", 1, 7, 5)
-    assert perform(store, store.verbs.move_alert(raised, None, 1, None))
-    assert not perform(store, store.verbs.move_alert(raised, None, 0, new_job(queue="pager")))
-    _, resolved, _ = ask(store, store.verbs.reading(FAILING))
-    assert resolved == AlertRow("failing", 2, None, 1)
-    assert [row.id for row in rows_of(store, JobFilter(queue="pager"))] == [job.job.id]
-
-
-async def test_of_many_who_see_the_same_one_tells(store: Store, make: Make) -> None:
-    other = make()
-    _, seen, _ = ask(store, store.verbs.reading(FAILING))
-    for raised in (7, None, 8):
-        moves = [
-            one.perform(partial(one.verbs.move_alert, seen, raised, 3, new_job(queue="pager")))
-            for one in (store, other) * 4
-        ]
-        assert sorted([await move for move in moves]) == [False] * 7 + [True]
-        _, seen, _ = ask(store, store.verbs.reading(FAILING))
-    assert len(rows_of(store, JobFilter(queue="pager"))) == 3
 
 
 # ── retention ────────────────────────────────────────────────────────────────────────────────────────────────────────

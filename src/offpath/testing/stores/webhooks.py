@@ -30,6 +30,26 @@ def add(store: Store, *args: Any, **given: Any) -> EndpointRow:
     return made
 
 
+def test_everybodys_endpoints_by_tenant_and_by_whether_they_are_sent_to(store: Store) -> None:
+    one = add(store)
+    off = add(store, "bob", "globex", enabled=False, reason="no success for 5 days")
+    last = add(store, "bob", "globex")
+
+    def ids(*which: Any) -> list[str]:
+        return [row.id for row in ask(store, store.verbs.all_endpoints(*which))]
+
+    assert ask(store, store.verbs.any_endpoint(off.id)) == off
+    assert ask(store, store.verbs.any_endpoint(fresh())) is None
+    everybody = ids(None, None, None, 10)
+    assert sorted(everybody, reverse=True) == everybody
+    assert set(everybody) == {one.id, off.id, last.id}
+    assert ids(None, None, everybody[0], 10) == everybody[1:]
+    assert ids(None, None, None, 2) == everybody[:2]
+    assert set(ids("globex", None, None, 10)) == {off.id, last.id}
+    assert ids("globex", False, None, 10) == [off.id]
+    assert set(ids(None, True, None, 10)) == {one.id, last.id}
+
+
 def queued(store: Store) -> list[str]:
     """The ids of the live jobs that send."""
     found: list[Found] = ask(store, store.verbs.list_jobs(JobFilter(queue=QUEUE, states=(0, 1, 2, 3)), None, 1000))

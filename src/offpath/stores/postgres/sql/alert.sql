@@ -20,3 +20,17 @@ values (cast(:name as text), 1, cast(:raised_at as bigint), cast(:value as bigin
 -- name: move
 update offpath_alert set seq = seq + 1, raised_at = cast(:raised_at as bigint), value = cast(:value as bigint)
 where name = cast(:name as text) and seq = cast(:seq as integer)
+
+-- name: all
+select name, seq, raised_at, value from offpath_alert order by name
+
+-- name: alive
+select count(*) from offpath_worker where lapsed_at is null and expires_at > cast(:now as bigint)
+
+-- name: due
+-- Since when the schedule that is furthest behind is due.
+select min(next_at) from offpath_schedule where paused = 0 and next_at is not null
+
+-- name: disabled
+-- By what became of what was sent there, not by hand.
+select count(*) from (select 1 from offpath_endpoint where enabled = 0 and reason not like cast(:by_hand as text) || '%' limit cast(:limit as bigint)) seen

@@ -3,16 +3,24 @@
 -- name: workers
 select id, label, expires_at, lapsed_at from offpath_worker order by id
 
--- name: running
--- Who holds how many jobs, and whether he is there, at one moment.
-select r.worker, r.jobs, case when exists (select 1 from offpath_worker w where w.id = r.worker) then 1 else 0 end
-from (select worker, count(*) as jobs from offpath_job where state = 3 group by worker) r
+-- name: part
+-- The next jobs by id: those that are alike, who holds them, and whether he is there, at one moment.
+select queue, task, state, count(*), min(run_at), version, worker,
+       case when worker is null or exists (select 1 from offpath_worker w where w.id = worker) then 1 else 0 end,
+       max(cast(id as text) collate "C")
+from (select id, queue, task, state, run_at, version, worker from offpath_job
+      where id > coalesce(cast(nullif(cast(:after as text), '') as uuid), '00000000-0000-0000-0000-000000000000')
+      order by id limit cast(:limit as bigint)) part
+group by queue, task, state, version, worker
 
 -- name: failed
 select task, count(*)
 from (select task from offpath_history
       where outcome = 5 and finished_at >= cast(:since as bigint) limit cast(:limit as bigint)) f
 group by task order by count(*) desc, task
+
+-- name: pid
+select pg_backend_pid()
 
 -- name: server
 select current_setting('server_version'), cast(current_setting('server_version_num') as integer),
@@ -33,7 +41,7 @@ with locks (pid, modes, writes) as (
 select a.pid, coalesce(cast(a.usename as text), ''), coalesce(a.application_name, ''), coalesce(a.state, ''),
        to_char(a.xact_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
        cast(extract(epoch from clock_timestamp() - a.xact_start) as double precision),
-       left(regexp_replace(a.query, '\s+', ' ', 'g'), 80), coalesce(locks.modes, ''), coalesce(locks.writes, 0),
+       a.query, coalesce(locks.modes, ''), coalesce(locks.writes, 0),
        case when a.backend_xmin is null then 0 else 1 end
 from pg_stat_activity a left join locks on locks.pid = a.pid
 where a.datname = current_database() and a.pid <> pg_backend_pid()
@@ -62,7 +70,7 @@ where c.relnamespace = (select oid from pg_namespace where nspname = cast(:schem
 order by c.relname
 
 -- name: autovacuum
-select name from unnest(array['autovacuum', 'track_counts']) name where current_setting(name) = 'off'
+select name, source from pg_settings where name in ('autovacuum', 'track_counts') and setting = 'off'
 
 -- name: connections
 -- What is left of the server's, the database's and the role's connections; -1 is no limit, and none binds a superuser
@@ -76,3 +84,9 @@ select cast(current_setting('max_connections') as integer)
        case when r.rolsuper then -1 else r.rolconnlimit end,
        (select count(*) from pg_stat_activity where usename = session_user and datname is not null)
 from pg_database d, pg_roles r where d.datname = current_database() and r.rolname = session_user
+
+-- name: indexes
+select c.relname, case when i.indisvalid and i.indisready then 1 else 0 end
+from pg_index i join pg_class c on c.oid = i.indexrelid
+where c.relnamespace = (select oid from pg_namespace where nspname = cast(:schema as text)) and c.relname ~ '^offpath_'
+order by c.relname

@@ -71,3 +71,13 @@ on conflict (tenant) do update set secrets = excluded.secrets, shown = excluded.
 -- name: sign_first
 insert into offpath_signer (tenant, secrets, shown)
 values (cast(:tenant as text), cast(:secrets as text), 0) on conflict (tenant) do nothing
+
+-- name: all
+-- Everybody's.
+select cast(id as text), tenant, owner, url, description, events, secrets, headers, enabled, reason, failing_since,
+       not_before, width, created_at, updated_at
+from offpath_endpoint
+where (cast(:tenant as text) is null or tenant = cast(:tenant as text))
+  and (cast(:enabled as smallint) is null or enabled = cast(:enabled as smallint))
+  and (cast(:after as uuid) is null or id < cast(:after as uuid))
+order by offpath_endpoint.id desc limit cast(:limit as bigint)

@@ -37,6 +37,45 @@ select count(*),
        case when count(*) < cast(:count as bigint) then cast(coalesce((select json_agg(id) from kept), '[]') as text) end
 from kept
 
+-- name: end_recorded
+-- The same, where some of them have attempts to be remembered; rows: […, [attempt, worker, ended, started_at, error]]
+with given as materialized (
+    select cast(r ->> 0 as uuid) as id, cast(r ->> 1 as bigint) as fence, r ->> 2 = '1' as seen,
+           cast(r ->> 3 as smallint) as outcome, cast(r ->> 5 as integer) as attempt,
+           cast(r ->> 6 as integer) as crashes, r ->> 7 as result, r ->> 8 as error,
+           cast(r ->> 10 as bigint) as expires_at, r -> 12 as record
+    from jsonb_array_elements(cast(cast(:rows as text) as jsonb)) r
+),
+removed as (
+    delete from offpath_job j using given g
+    where j.id = g.id and j.fence = g.fence and j.worker = cast(:worker as text) and j.state = 3
+      and (j.cancel_at is not null) = g.seen
+    returning j.id, g.outcome, j.task, j.version, j.args, j.queue, j.priority, j.run_at, j.key, g.attempt, g.crashes,
+              j.fence, j.once, j.watched, j.owner, j.options, j.retry_of, j.flow, j.lane, g.result, g.error,
+              g.expires_at
+),
+kept as (
+    insert into offpath_history (id, outcome, task, version, args, queue, priority, run_at, key, attempt, crashes, fence,
+                                 once, watched, owner, options, retry_of, flow, lane, result, error, expires_at, finished_at,
+                                 expires_on)
+    select *, cast(extract(epoch from now()) * 1000000 as bigint),
+           coalesce(date '1970-01-01' + cast(expires_at / 86400000000 as integer), date '9999-12-31')
+    from removed
+    returning id, finished_at
+),
+recorded as (
+    insert into offpath_job_attempt (job, fence, attempt, worker, label, started_at, ended_at, ended, error, look_at)
+    select k.id, g.fence, cast(g.record ->> 0 as integer), g.record ->> 1,
+           (select label from offpath_worker where id = g.record ->> 1), cast(g.record ->> 3 as bigint),
+           k.finished_at, g.record ->> 2, g.record ->> 4, k.finished_at + 86400000000
+    from kept k join given g on g.id = k.id
+    where jsonb_typeof(g.record) = 'array'
+    on conflict do nothing
+)
+select count(*),
+       case when count(*) < cast(:count as bigint) then cast(coalesce((select json_agg(id) from kept), '[]') as text) end
+from kept
+
 -- name: refused
 with given as materialized (
     select n - 1 as n, cast(r ->> 0 as uuid) as id, cast(r ->> 1 as bigint) as fence, r ->> 2 = '1' as seen
@@ -57,8 +96,20 @@ named as (
     from held h
     left join offpath_job j on j.id = h.id and j.fence = h.fence and j.worker = cast(:worker as text) and j.state = 3
     where h.missed
+),
+tied as materialized (
+    -- In a task's own transaction: should its host be cut off before the COMMIT, nobody else could have the job until
+    -- the server misses the connection, by default after two hours. Between the messages of one statement the session
+    -- does not count as idle, hence the rest.
+    select case when current_setting('idle_in_transaction_session_timeout') = '0'
+           then set_config('idle_in_transaction_session_timeout', '15s', true) end,
+           case when current_setting('tcp_user_timeout') = '0' then set_config('tcp_user_timeout', '15s', true) end,
+           case when cast(current_setting('tcp_keepalives_idle') as integer) > 60
+           then set_config('tcp_keepalives_idle', '10', true) || set_config('tcp_keepalives_interval', '3', true)
+                || set_config('tcp_keepalives_count', '3', true) end
 )
-select cast(coalesce(json_agg(json_build_array(n, ours, cancel_at, cancel_reason)), '[]') as text) from named
+select cast(coalesce(json_agg(json_build_array(n, ours, cancel_at, cancel_reason)) filter (where n is not null), '[]') as text)
+from tied left join named on true
 
 -- name: written
 -- Of changes that were refused, those (by number) that had been written before, when the answer was lost.

@@ -16,3 +16,17 @@ insert into offpath_alert (name, seq, raised_at, value) values (:name, 1, :raise
 
 -- name: move
 update offpath_alert set seq = seq + 1, raised_at = :raised_at, value = :value where name = :name and seq = :seq
+
+-- name: all
+select name, seq, raised_at, value from offpath_alert order by name
+
+-- name: alive
+select count(*) from offpath_worker where lapsed_at is null and expires_at > :now
+
+-- name: due
+-- Since when the schedule that is furthest behind is due.
+select min(next_at) from offpath_schedule where paused = 0 and next_at is not null
+
+-- name: disabled
+-- By what became of what was sent there, not by hand.
+select count(*) from (select 1 from offpath_endpoint where enabled = 0 and reason not like :by_hand || '%' limit :limit)

@@ -3,10 +3,13 @@
 -- name: workers
 select id, label, expires_at, lapsed_at from offpath_worker order by id
 
--- name: running
--- Who holds how many jobs, and whether he is there, at one moment.
-select r.worker, r.jobs, r.worker in (select id from offpath_worker)
-from (select worker, count(*) as jobs from offpath_job where state = 3 group by worker) r
+-- name: part
+-- The next jobs by id: those that are alike, who holds them, and whether he is there, at one moment.
+select queue, task, state, count(*), min(run_at), version, worker,
+       worker is null or worker in (select id from offpath_worker), max(id)
+from (select id, queue, task, state, run_at, version, worker from offpath_job
+      where id > :after order by id limit :limit)
+group by queue, task, state, version, worker
 
 -- name: failed
 select task, count(*)

@@ -59,3 +59,12 @@ on conflict (tenant) do update set secrets = excluded.secrets, shown = excluded.
 
 -- name: sign_first
 insert into offpath_signer (tenant, secrets, shown) values (:tenant, :secrets, 0) on conflict (tenant) do nothing
+
+-- name: all
+-- Everybody's.
+select id, tenant, owner, url, description, events, secrets, headers, enabled, reason, failing_since, not_before,
+       width, created_at, updated_at
+from offpath_endpoint
+where (:tenant is null or tenant = :tenant) and (:enabled is null or enabled = :enabled)
+  and (:after is null or id < :after)
+order by id desc limit :limit

@@ -1,0 +1,63 @@
+"""Exchanges and queues: used as they are when they are there, and made when they are not."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from ...core.checks import shown
+from ...errors import BrokerRefused
+from .connection import Line, within
+from .frames import aiormq
+
+SINGLE = "x-single-active-consumer"
+TYPE = "x-queue-type"
+
+
+async def declare_topic(line: Line, name: str) -> None:
+    """See that the exchange is there. BrokerRefused when it cannot be."""
+    if not await _there(line, "exchange", name):
+        channel = await line.channel()
+        await line.ask(channel.exchange_declare(name, exchange_type="topic", durable=True))
+        await close(channel)
+
+
+async def declare_queue(line: Line, name: str, *, make: bool, ordered: bool) -> bool:
+    """The same of a queue. Whether it was there; otherwise it is ours, to be read in order if that is asked for."""
+    if await _there(line, "queue", name):
+        return True
+    if not make:
+        raise BrokerRefused(f"{line.name} has no queue {shown(name)}: declare it, or add make=1 to the URL")
+    channel = await line.channel()
+    await line.ask(channel.queue_declare(name, durable=True, arguments=quorum(line, ordered=ordered)))
+    await close(channel)
+    return False
+
+
+def quorum(line: Line, *, ordered: bool) -> dict[str, Any]:
+    """The arguments of a queue of ours."""
+    arguments: dict[str, Any] = {TYPE: "quorum"}
+    if line.version >= (4,):
+        arguments["x-delivery-limit"] = -1  # before 4.0 there is none, and -1 would mean 0
+    if ordered:
+        arguments[SINGLE] = True
+    return arguments
+
+
+async def _there(line: Line, what: str, name: str) -> bool:
+    """Whether there is an exchange or a queue of that name. Asking for one that is not there costs the channel."""
+    channel = await line.channel()
+    asking = channel.exchange_declare if what == "exchange" else channel.queue_declare
+    try:
+        await line.ask(asking(name, passive=True))
+    except BrokerRefused as e:
+        if isinstance(e.__cause__, aiormq.exceptions.ChannelNotFoundEntity):
+            return False
+        raise
+    await close(channel)
+    return True
+
+
+async def close(channel: aiormq.abc.AbstractChannel) -> None:
+    with contextlib.suppress(Exception):
+        await within(channel.close(), 3.0)

@@ -1,0 +1,78 @@
+"""`offpath alerts list`: which alerts are raised. What they mean is decided in `core/alerts.py`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..app import Offpath
+from ..core.alerts import KINDS, Kind, Rule
+from ..core.options import SECOND
+from . import printing
+from .target import opened
+from .timeline import moment
+
+COLUMNS = ("name", "state", "kind", "value", "rings", "raised_at")
+
+
+def list_alerts(options: argparse.Namespace) -> int:
+    """Those that the application declares, and those that have ever been raised; raised ones first."""
+    with opened(options) as jobs:
+        rows = standing(jobs)
+    people = rows if options.json else [row | {"value": spoken(row)} for row in rows]
+    printing.table(people, COLUMNS, "no alerts", to_json=options.json)
+    return 0
+
+
+def standing(jobs: Offpath) -> list[dict[str, Any]]:
+    """`{"name", "state", "kind", "value", "above", "queue", "task", "within", "rings", "raised_at", "declared"}`. Of
+    what only the database knows, no more than name, value and times. Ages and `within` are seconds, rates from 0 to
+    1; of kind "workers", `above` is what the value falls below. `rings`: all of it in words."""
+    rules = {rule.name: rule for rule in jobs.registry.alerts}
+    stored = {row.name: row for row in jobs.store.read(jobs.store.verbs.alerts()).result()}
+    rows = []
+    for name in sorted(rules.keys() | stored.keys()):
+        rule, row = rules.get(name), stored.get(name)
+        raised = None if row is None else row.raised_at
+        unit = 1 if rule is None else KINDS[rule.kind].unit
+        rows.append(
+            {
+                "name": name,
+                "state": "raised" if raised is not None else "ok",
+                "kind": None if rule is None else rule.kind,
+                "value": None if row is None else _in(row.value, unit),
+                "above": None if rule is None else _in(rule.above, unit),
+                "queue": None if rule is None else rule.queue,
+                "task": None if rule is None else rule.task,
+                "within": rule.within / SECOND if rule is not None and rule.within else None,
+                "rings": None if rule is None else _words(rule),
+                "raised_at": moment(raised),
+                "declared": rule is not None,
+            }
+        )
+    rows.sort(key=lambda row: row["state"] != "raised")
+    return rows
+
+
+def spoken(row: dict[str, Any]) -> str | None:
+    """The value of one of them, with its unit."""
+    return None if row["value"] is None else _unit(row["kind"], row["value"])
+
+
+def _words(rule: Rule) -> str:
+    """When it is raised, as in "fewer than 2", "more than 12 min in queue mail"."""
+    above = _unit(rule.kind, _in(rule.above, rule.shape.unit))
+    parts = ("fewer" if rule.shape.below else "more", "than", above)
+    where = [f"{word} {name}" for word, name in (("in queue", rule.queue), ("of task", rule.task)) if name is not None]
+    within = [f"within {printing.age(rule.within / SECOND)}"] if rule.within else []
+    return " ".join((*parts, *where, *within))
+
+
+def _unit(kind: Kind | None, value: float) -> str:
+    if kind == "error_rate":
+        return f"{100 * value:g} %"
+    return str(printing.age(value)) if kind is not None and KINDS[kind].unit == SECOND else f"{value:g}"
+
+
+def _in(value: int, unit: int) -> float | int:
+    return value if unit == 1 else value / unit

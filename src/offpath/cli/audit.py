@@ -1,0 +1,28 @@
+"""`offpath audit list`: who has changed what."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..core.checks import whole
+from ..core.ids import is_id
+from ..errors import ConfigurationError
+from . import printing
+from .target import opened, plain
+
+COLUMNS = ("at", "actor", "action", "target", "data")
+
+
+def list_acts(options: argparse.Namespace) -> int:
+    """The newest first."""
+    limit = whole(options.limit, 1, 1_000_000, "--limit")
+    if options.after is not None and not is_id(options.after):
+        raise ConfigurationError(f"--after wants the id of an entry, not {options.after!r}")
+    with opened(options) as jobs:
+        found = jobs.audit_sync(
+            actor=options.actor, action=options.action, target=options.target, limit=limit, after=options.after
+        )
+        rows = [plain(entry) for entry in found]
+    people = rows if options.json else [row | {"data": row["data"] or ""} for row in rows]
+    printing.table(people, COLUMNS, "nobody has changed anything", to_json=options.json)
+    return 0

@@ -1,0 +1,55 @@
+"""Something done to many jobs by a job of ours: what it is called, and how far it has come. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from .steps import FREE, Asked
+
+TASK = "offpath.bulk"
+QUEUE = "offpath.bulk"
+ACTIONS = ("retry", "cancel", "delete")
+END = "00000000-0000-0000-0000-000000000000"
+"""Behind this there is no job."""
+
+
+STEP = Asked("reached", FREE, 1, 1)
+"""Where a job of ours remembers it."""
+
+
+class Reached(NamedTuple):
+    """How far it has come: written with every page, so that whoever goes on begins behind the last one.
+
+    after   the id of the last job of the last page; END: that was the last page
+    locked  ids of jobs that somebody else held: they are asked for again at the end
+    """
+
+    done: int
+    skipped: int
+    of: int
+    after: str | None
+    locked: tuple[str, ...] = ()
+
+
+def as_progress(reached: Reached, action: str) -> str:
+    """For people."""
+    said: dict[str, Any] = {
+        "current": reached.done + reached.skipped,
+        "total": max(reached.of, reached.done + reached.skipped),
+        "unit": "jobs",
+        "message": f"{action}: {reached.done} done, {reached.skipped} skipped",
+    }
+    return json.dumps(said)
+
+
+def as_memory(reached: Reached) -> str:
+    return json.dumps(reached._asdict())
+
+
+def from_memory(text: str | None) -> Reached | None:
+    """None: it has not begun."""
+    if text is None:
+        return None
+    said: dict[str, Any] = json.loads(text)
+    return Reached(**{**said, "locked": tuple(said["locked"])})

@@ -1,0 +1,115 @@
+"""What is changed: a function for each form. Each asks the admin API for one thing and goes back to a page that says
+what came of it; who did it is in the audit log, in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..http.messages import Response
+from .api import Failed
+from .pages import ACTIONS, chosen_of, filter_of, job, wrong
+from .session import Notice
+from .visit import NotHere, Visit
+
+Action = Callable[[Visit], Awaitable[Response]]
+
+
+async def show_arguments(visit: Visit) -> Response:
+    """A look at values is recorded, so it is no GET."""
+    return await job(visit, shown=True)
+
+
+async def retry(visit: Visit) -> Response:
+    id = visit.steps[1]
+    budget = visit.form.get("max_attempts", "").strip()
+    if budget and not (budget.isascii() and budget.isdigit() and len(budget) < 6):
+        raise wrong("The number of attempts is a whole number.")
+    body = {"max_attempts": int(budget)} if budget else {}
+    made = await visit.do("POST", "/jobs/{job_id}/retry", body, job_id=id)
+    return visit.back(f"jobs/{made['id']}", Notice("done", "It runs again, as this new job."))
+
+
+async def cancel(visit: Visit) -> Response:
+    id = visit.steps[1]
+    await visit.do("POST", "/jobs/{job_id}/cancel", _reason(visit), job_id=id)
+    return visit.back(f"jobs/{id}", Notice("done", "It was asked to stop."))
+
+
+async def delete(visit: Visit) -> Response:
+    await visit.do("DELETE", "/jobs/{job_id}", job_id=visit.steps[1])
+    return visit.back("jobs", Notice("done", f"Job {visit.steps[1]} was erased."))
+
+
+async def bulk(visit: Visit) -> Response:
+    action = visit.form.get("action", "")
+    if action not in ACTIONS:
+        raise wrong(f"The action is one of {', '.join(ACTIONS)}.")
+    chosen = chosen_of([(name, value) for name, value in visit.form.items() if name != "reason"])
+    body: dict[str, Any] = {"action": action, "filter": filter_of(chosen)}
+    if action == "cancel":
+        body |= _reason(visit)
+    made = await visit.do("POST", "/jobs:bulk", body)
+    return visit.back(f"jobs/{made['id']}", Notice("done", "A job of its own does that now; this is how far it is."))
+
+
+def _named(kind: str, row: str, verb: str, said: str, *, reason: bool = False) -> Action:
+    """A verb on something with a name: queues and schedules."""
+
+    async def act(visit: Visit) -> Response:
+        name = visit.form.get("name", "")
+        if not name:
+            raise NotHere
+        made = await visit.do("POST", f"{row}/{{name}}/{verb}", _reason(visit) if reason else None, name=name)
+        if verb == "run" and isinstance(made, dict) and (id := made.get("id") or made.get("job")):
+            return visit.back(f"jobs/{id}", Notice("done", "It runs now, as this job."))
+        return visit.back(kind, Notice("done", f"{name} {said}."))
+
+    return act
+
+
+def _endpoint(verb: str, said: str) -> Action:
+    async def act(visit: Visit) -> Response:
+        id = visit.steps[1]
+        await visit.do("POST", f"/endpoints/{{endpoint_id}}/{verb}", endpoint_id=id)
+        return visit.back(f"webhooks/{id}", Notice("done", said))
+
+    return act
+
+
+async def resend(visit: Visit) -> Response:
+    id, delivery = visit.steps[1], visit.form.get("delivery", "")
+    made = await visit.do("POST", "/endpoints/{endpoint_id}/resend", {"delivery": delivery}, endpoint_id=id)
+    sent = len(made["deliveries"]) if isinstance(made, dict) and "deliveries" in made else 1
+    return visit.back(f"webhooks/{id}", Notice("done", f"{sent} on the way again."))
+
+
+def _reason(visit: Visit) -> dict[str, str]:
+    said = " ".join(visit.form.get("reason", "").split())[:200]
+    return {"reason": said or "from the dashboard"}
+
+
+ACTS: dict[tuple[str, ...], Action] = {
+    ("jobs", "bulk"): bulk,
+    ("jobs", "*", "arguments"): show_arguments,
+    ("jobs", "*", "retry"): retry,
+    ("jobs", "*", "cancel"): cancel,
+    ("jobs", "*", "delete"): delete,
+    ("queues", "pause"): _named("queues", "/queues", "pause", "is paused", reason=True),
+    ("queues", "resume"): _named("queues", "/queues", "resume", "goes on"),
+    ("schedules", "run"): _named("schedules", "/schedules", "run", "runs now"),
+    ("schedules", "pause"): _named("schedules", "/schedules", "pause", "is paused"),
+    ("schedules", "resume"): _named("schedules", "/schedules", "resume", "goes on"),
+    ("webhooks", "*", "enable"): _endpoint("enable", "It is sent to again."),
+    ("webhooks", "*", "disable"): _endpoint("disable", "Nothing more is sent to it."),
+    ("webhooks", "*", "test"): _endpoint("test", "A test is on its way."),
+    ("webhooks", "*", "resend"): resend,
+}
+READS: frozenset[Action] = frozenset({show_arguments})
+"""Those that do not take admin.write."""
+
+
+async def act(visit: Visit, action: Action) -> Response:
+    if action not in READS and not visit.can_write:
+        raise Failed(403, {"title": "You may look, and change nothing", "status": 403})
+    return await action(visit)

@@ -1,0 +1,165 @@
+"""FastStream receives, offpath works: a subscriber whose messages become durable jobs, acknowledged once they are
+committed. Slow work is then nobody's business but the workers': no visibility timeout, no rebalance ends it.
+
+    broker = RabbitBroker("amqp://localhost")
+    app = FastStream(broker)
+
+    @subscriber(jobs, broker, "user-updates")        # what follows the broker is what `broker.subscriber` takes
+    @jobs.task
+    async def apply_user_update(userId: int, userData: dict[str, object]) -> None: ...
+
+`faststream run app:app` receives; `offpath --app app:jobs worker` runs the jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from ..app import Offpath
+from ..core.checks import shown
+from ..errors import ConfigurationError, MissingExtraError, StoreUnavailable
+from ..observe import signal
+from ..ports import Message, Received, Source
+from ..tasks import EventType, Task
+
+try:
+    from faststream import AckPolicy, Context
+    from faststream.message import StreamMessage
+except ImportError as e:
+    raise MissingExtraError("offpath.integrations.faststream", "faststream") from e
+
+T = TypeVar("T", bound=Task[..., Any])
+
+KINDS = {"rabbit": "rabbitmq", "redis": "redis", "kafka": "kafka", "confluent": "kafka", "nats": "http"}
+"""How CloudEvents are encoded, by FastStream's room for a broker (NATS has the headers of HTTP)."""
+
+PATIENCE = 60.0  # s for the database to come back before a message is handed back
+RETRY, RETRY_MOST = 0.1, 5.0  # s between two tries meanwhile
+
+OWN = frozenset({"correlation_id", "reply_to", "content-type", "message_id"})
+"""Headers that FastStream writes into messages, where the protocol has no place for them."""
+
+_MESSAGE = Context("message")
+
+
+def subscriber(
+    jobs: Offpath,
+    broker: Any,
+    *place: Any,
+    types: tuple[str | EventType[Any], ...] = (),
+    ordered: bool = False,
+    **options: Any,
+) -> Callable[[T], T]:
+    """A decorator for a task of `jobs`: what `broker.subscriber(*place, **options)` receives becomes its jobs.
+
+    broker   of FastStream: RabbitMQ, Redis, Kafka (either client) or NATS
+    types    of CloudEvents, for a task that takes the event; without, a plain JSON object's members are its arguments
+    ordered  jobs of one key one after the other (the event's `partitionkey`, or Kafka's key): see `Offpath.on`
+
+    A message is acknowledged when its job is committed, and makes at most one job however often it comes, as far as it
+    has a name: a message id, the place in its topic or stream, a CloudEvent's source and id. What cannot be read, or
+    does not fit, is kept for a dead letter, and acknowledged. While the database is away the message waits; after a
+    minute it is handed back (nack), and FastStream's broker brings it again. FastStream's own validation, middlewares
+    and replies see the raw bytes and answer nothing.
+
+    ConfigurationError for what cannot be. Redis' pub/sub and lists know no acknowledgement: what is on its way there
+    when this process dies is lost; take a stream with a group.
+    """
+    kind = _kind(broker)
+    for taken in ("ack_policy", "decoder"):
+        if taken in options:
+            raise ConfigurationError(f"{taken} is ours to say: a message is acknowledged when its job is committed")
+
+    def declare(task: T) -> T:
+        if not isinstance(task, Task):
+            raise ConfigurationError("@subscriber(…) goes above @jobs.task, not below it")
+        where = _named(place, options)
+        reading = jobs.bring(task, *types, source=Source(where, "queue", ""), ordered=ordered)
+
+        async def receive(message: StreamMessage[Any] = _MESSAGE) -> None:
+            one = received(message, where)
+            waited, pause = 0.0, RETRY
+            while True:
+                try:
+                    await jobs.take(kind, [one], reading)
+                    return
+                except StoreUnavailable as error:
+                    signal("inbox.failed", broker=kind, source=where, error=str(error))
+                    if waited >= PATIENCE:
+                        raise  # nack
+                await asyncio.sleep(pause)
+                waited, pause = waited + pause, min(2 * pause, RETRY_MOST)
+
+        receive.__name__ = task.fn.__name__
+        receive.__doc__ = task.fn.__doc__
+        quiet = {} if kind == "http" else {"no_reply": True}
+        subscribe = broker.subscriber(*place, ack_policy=AckPolicy.NACK_ON_ERROR, decoder=_raw, **quiet, **options)
+        subscribe(receive)
+        return task
+
+    return declare
+
+
+def received(message: StreamMessage[Any], where: str) -> Received:
+    """A message of FastStream's as brokers of ours hand them out. ConfigurationError for a batch."""
+    if not isinstance(message.body, bytes | bytearray):
+        raise ConfigurationError(f"{where}: batches are not taken; leave batch= out")
+    raw = message.raw_message
+    headers = {str(name): _text(value) for name, value in message.headers.items() if name not in OWN}
+    id = message.headers.get("message_id") or getattr(raw, "message_id", None)
+    key = _call(raw, "key")
+    made = Message(
+        bytes(message.body),
+        headers,
+        message.content_type,
+        None if key is None else _text(key),
+        None if id is None else _text(id),
+    )
+    return Received(made, None, _place(raw, where), where)
+
+
+# -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _kind(broker: Any) -> str:
+    for base in type(broker).__mro__:
+        parts = base.__module__.split(".")
+        if parts[0] == "faststream" and len(parts) > 1 and parts[1] in KINDS:
+            return KINDS[parts[1]]
+    raise ConfigurationError(
+        f"subscriber takes a broker of FastStream (RabbitMQ, Redis, Kafka, NATS), not {shown(broker)}"
+    )
+
+
+def _named(place: tuple[Any, ...], options: Mapping[str, Any]) -> str:
+    """What to call the place it reads: for logs, and for knowing a message again."""
+    names = ("queue", "stream", "list", "channel", "topic", "subject")
+    said = [*place, *(options[name] for name in names if name in options)]
+    if not said:
+        raise ConfigurationError("subscriber needs to know what to read, as broker.subscriber does")
+    return str(getattr(said[0], "name", said[0]))
+
+
+def _place(raw: Any, where: str) -> str:
+    """Where it stands in its topic or stream; the name of the queue where messages have no place."""
+    if isinstance(raw, Mapping):  # Redis
+        ids = raw.get("message_ids") or [b""]
+        return f"{where}@{_text(ids[0])}" if ids[0] else where
+    offset = _call(raw, "offset")
+    return where if offset is None else f"{_call(raw, 'topic')}/{_call(raw, 'partition')}@{offset}"
+
+
+def _call(raw: Any, name: str) -> Any:
+    """confluent-kafka has methods where aiokafka has attributes; other clients have neither."""
+    said = None if isinstance(raw, Mapping) else getattr(raw, name, None)
+    return said() if callable(said) else said
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+async def _raw(message: StreamMessage[Any]) -> Any:
+    return message.body

@@ -1,0 +1,26 @@
+"""Verbs of alerts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..core.alerts import AlertRow, Rule
+from .rows import NewJob
+from .steps import Verb
+
+
+class AlertVerbs(Protocol):
+    """A part of `Verbs`."""
+
+    def reading(self, rule: Rule) -> Verb[tuple[int, AlertRow, int]]:
+        """What the rule watches, how it stands, and the time (µs)."""
+        ...
+
+    def move_alert(self, seen: AlertRow, raised_at: int | None, value: int, told: NewJob | None) -> Verb[bool]:
+        """Raise it, or resolve it (None), and enqueue what tells of it; False, and nothing is written, when somebody
+        was quicker."""
+        ...
+
+    def alerts(self) -> Verb[list[AlertRow]]:
+        """How every rule stands that has ever been raised, by name."""
+        ...

@@ -1,0 +1,10 @@
+-- What else is settled when ended jobs are run again.
+
+-- name: flows
+-- A failed flow of which a part is run again is no open dead letter any more: it cannot be run again itself.
+-- rows: [id, the job that runs it again]
+update offpath_history set retried_as = made.id
+from (select part.flow, cast(r ->> 1 as uuid) as id
+      from jsonb_array_elements(cast(cast(:rows as text) as jsonb)) r
+      join offpath_history part on part.id = cast(r ->> 0 as uuid) and part.flow <> part.id) made
+where offpath_history.id = made.flow

@@ -1,0 +1,121 @@
+"""Pages that look again by themselves take nothing away: neither focus, nor what was typed, nor what is unfolded."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from offpath import Schedule
+from offpath.errors import JobFailed
+from tests.dashboard.place import Board, visiting
+from tests.http.site import served
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
+
+pytestmark = [pytest.mark.anyio, pytest.mark.servers("chromium")]
+FOCUSED = "document.activeElement.outerHTML"
+
+
+@pytest.fixture(scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Board, str]]:
+    board = Board(tmp_path_factory.mktemp("live"))
+    await asyncio.to_thread(board.jobs.migrate)
+    async with board.jobs.worker():
+        for one in range(3):
+            with contextlib.suppress(JobFailed):
+                await (await board.breaks.enqueue(text=f"no {one}")).result(timeout=60)
+    await board.jobs.schedules.put("nightly", Schedule.cron("0 3 * * *"), board.breaks.call(text="x"))
+    board.operations.dashboard._refresh = 0.2
+    async with served(board.api) as base:
+        yield board, f"{base}/dashboard/"
+    board.jobs.close()
+
+
+async def looks(page: "Page", times: int = 2) -> None:
+    """The page has looked again so often since."""
+    before = await page.evaluate("Number(document.body.dataset.looked ?? 0)")
+    await page.wait_for_function("n => Number(document.body.dataset.looked ?? 0) >= n", arg=before + times)
+
+
+async def test_focus_stays_on_links_and_buttons(browser: "Browser", place: Any) -> None:
+    board, base = place
+    async with visiting(browser, base) as (page, seen):
+        for path, target in (
+            ("jobs", "tbody th a >> nth=1"),
+            ("schedules", "button:has-text('Run now')"),
+            ("", ".wrong a >> nth=0"),
+            ("queues", "tbody a.button >> nth=0"),
+        ):
+            await page.goto(base + path)
+            await page.focus(target)
+            before = await page.evaluate(FOCUSED)
+            await page.evaluate("window.kept = document.activeElement")
+            await looks(page)
+            assert await page.evaluate("document.activeElement === kept"), (path, before, await page.evaluate(FOCUSED))
+        await page.goto(base + "jobs")
+        await page.focus("tbody th a >> nth=0")
+        href = await page.evaluate("document.activeElement.getAttribute('href')")
+        await board.breaks.enqueue(text="one more, above it")
+        await page.wait_for_selector("tbody tr:nth-child(4)")
+        assert await page.evaluate("document.activeElement.getAttribute('href')") == href
+        await page.keyboard.press("Enter")
+        await page.wait_for_url(f"**/{href.removeprefix('./')}")
+        assert seen.complaints == []
+
+
+async def test_what_was_typed_stays_when_the_field_is_left(browser: "Browser", place: Any) -> None:
+    board, base = place
+    await board.breaks.using(queue="critical").enqueue(text="x")
+    async with visiting(browser, base) as (page, _):
+        await page.goto(base + "queues/one?name=critical")
+        await page.fill("#reason", "the relay is down")
+        await page.keyboard.press("Tab")
+        await looks(page)
+        assert await page.input_value("#reason") == "the relay is down"
+        assert await page.evaluate("document.activeElement.textContent") == "Pause"
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/queues")
+        assert (await board.jobs.queues.load("critical")).reason == "the relay is down"
+
+
+async def test_what_is_new_is_shown_and_what_is_gone_is_gone(browser: "Browser", place: Any) -> None:
+    board, base = place
+    async with visiting(browser, base) as (page, seen):
+        await page.goto(base + "queues/one?name=other")
+        assert await page.locator("button:has-text('Pause')").count() == 1
+        await page.focus("button:has-text('Pause')")
+        await board.jobs.queues.pause("other", reason="rain")
+        await page.get_by_text("rain").wait_for()
+        assert await page.locator("button:has-text('Pause')").count() == 0
+        assert await page.evaluate("document.activeElement.id") == "main", "and not lost at the top of the page"
+        await board.jobs.queues.resume("other")
+        await page.locator("button:has-text('Pause')").wait_for()
+        assert await page.get_by_text("rain").count() == 0
+        await page.goto(base)
+        await page.click("#table-throughput summary")
+        await looks(page)
+        assert await page.evaluate("document.getElementById('table-throughput').open")
+        assert seen.complaints == []
+
+
+async def test_hold_still_is_remembered(browser: "Browser", place: Any) -> None:
+    _, base = place
+    async with visiting(browser, base) as (page, _):
+        await page.goto(base + "jobs")
+        await page.check("#still")
+        await page.goto(base + "queues")
+        assert await page.is_checked("#still")
+
+
+async def test_on_a_phone_the_open_page_is_in_sight(browser: "Browser", place: Any) -> None:
+    _, base = place
+    async with visiting(browser, base, viewport={"width": 390, "height": 800}) as (page, _):
+        await page.goto(base + "audit")
+        await page.wait_for_selector("body[data-ready]")
+        box = await page.locator("nav a[aria-current=page]").bounding_box()
+        assert box is not None
+        assert 0 <= box["x"] <= 390 - box["width"]
+        assert await page.evaluate("getComputedStyle(document.querySelector('nav ul')).scrollbarWidth") != "none"

@@ -1,0 +1,1 @@
+from offpath.testing.stores.attempts import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.audit import *  # noqa: F403

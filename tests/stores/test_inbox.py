@@ -1,0 +1,1 @@
+from offpath.testing.stores.inbox import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.outbox import *  # noqa: F403

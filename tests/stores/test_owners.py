@@ -1,0 +1,1 @@
+from offpath.testing.stores.owners import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.recent import *  # noqa: F403

@@ -1,0 +1,1 @@
+from offpath.testing.stores.stats import *  # noqa: F403
