@@ -55,6 +55,7 @@ class Fleet:
         self.folder = folder
         self.concurrency = concurrency
         self.url = url
+        self.file = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite") else None
         self.ledger = Ledger(folder / "ledger.jsonl")
         self.env = {
             **os.environ,
@@ -91,9 +92,8 @@ class Fleet:
         return ids
 
     def _sql(self, statement: str) -> list[dict[str, Any]]:
-        if self.url.startswith("sqlite"):
-            path = self.url.removeprefix("sqlite:///")
-            with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
+        if self.file is not None:
+            with contextlib.closing(sqlite3.connect(self.file, timeout=30)) as connection:
                 connection.row_factory = sqlite3.Row
                 return [dict(row) for row in connection.execute(statement)]
         with psycopg.connect(self.url, row_factory=dict_row) as connected:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stall import stall
+
 from .fleet import Fleet, until
 
 JOBS, KILLS = 2_000, 20
@@ -82,7 +84,7 @@ def test_f05_a_stalled_workers_late_writes_are_refused(fleet: Fleet) -> None:
     ids = fleet.enqueue("4", "4")
     stalled = fleet.start()
     until(lambda: len(fleet.ledger.running().get(stalled.pid, [])) == 4, 100, "the first worker runs all four")
-    os.kill(stalled.pid, signal.SIGSTOP)
+    stall(stalled.pid, fleet.file)
     other = fleet.start()
     until(lambda: fleet.ended() == 4, LEASE + 2 * BOUND, "the second worker has done them")
     before = fleet.history()

@@ -19,6 +19,7 @@ from offpath.engine.worker import Worker
 from offpath.errors import StoreUnavailable
 from offpath.stores.sqlite.lease import SqliteLease
 from offpath.tasks import Context
+from tests.stall import stall
 
 from .child import declare
 from .kit import App, ahead, soon, until
@@ -106,7 +107,7 @@ async def test_a_paused_workers_late_writes_are_refused_and_its_attempt_is_told(
     child = processes.start()
     await processes.saw("start")
     async with processes.app.worker():
-        os.kill(child.pid, signal.SIGSTOP)
+        await asyncio.to_thread(stall, child.pid, processes.app.path)
         assert await job.result(60) == "2"
         before = processes.app.sql("select * from offpath_history")
         os.kill(child.pid, signal.SIGCONT)
