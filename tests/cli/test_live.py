@@ -161,6 +161,8 @@ class Screen:
         self.process = subprocess.Popen(
             offpath(*args), cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
             env=os.environ | {"TERM": "xterm-256color"} | more,
+            # As on a terminal; whoever runs the tests in the background of a shell has them start without ^C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         os.close(theirs)
         self.seen = b""
