@@ -1,4 +1,4 @@
-"""A site with the admin API, on SQLite, or on both stores for tests marked `site.BOTH`; a worker played by hand."""
+"""The HTTP tests' site, with the admin API and callers who may more or less; a worker played by hand."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,22 +8,15 @@ import pytest
 
 from offpath.admin import Admin
 from tests.admin.place import caller_of
-from tests.http.site import Hand, Site, hand
+from tests.http.site import Site, opened, worker
+
+__all__ = ["worker"]
 
 
 @pytest.fixture
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    other = getattr(request, "param", "sqlite") == "postgres"
-    url = request.getfixturevalue("postgres_url") if other else ""
-    made = Site(tmp_path, url=url, caller=caller_of, admin=Admin(trace_url="https://traces.test/{trace_id}"))
-    made.jobs.migrate()
-    yield made
-    made.jobs.close()
-
-
-@pytest.fixture
-def worker(site: Site) -> Iterator[Hand]:
-    with hand(site) as made:
+    admin = Admin(trace_url="https://traces.test/{trace_id}")
+    with opened(request, tmp_path, caller=caller_of, admin=admin) as made:
         yield made
 
 

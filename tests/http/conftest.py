@@ -6,24 +6,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import files
-from tests.http.site import Hand, Site, hand
+from tests.http.site import Site, opened, worker
+
+__all__ = ["worker"]
 
 
 @pytest.fixture
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    """On SQLite, unless the test is marked as one for `site.BOTH` stores."""
-    other = getattr(request, "param", "sqlite") == "postgres"
-    made = Site(tmp_path, url=request.getfixturevalue("tables_url") if other else "")
-    if not other:
-        files.with_tables(made.path)
-    yield made
-    made.jobs.close()
-
-
-@pytest.fixture
-def worker(site: Site) -> Iterator[Hand]:
-    with hand(site) as made:
+    with opened(request, tmp_path) as made:
         yield made
 
 

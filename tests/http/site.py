@@ -33,7 +33,7 @@ from offpath.http import Reply
 from offpath.integrations.fastapi import Accepted, Acceptor, Caller, Operations, install_problem_handlers
 from offpath.ports import Want
 from offpath.tasks import Task
-from tests import problems
+from tests import files, problems
 
 ONCE = Retry(max_attempts=1)
 BOTH = pytest.mark.parametrize("site", ["sqlite", "postgres"], indirect=True)
@@ -169,6 +169,19 @@ class Site:
         return answer.headers["location"]
 
 
+@contextlib.contextmanager
+def opened(request: pytest.FixtureRequest, folder: Path, **options: Any) -> Iterator[Site]:
+    """With offpath's tables in its database: on SQLite, unless the test is marked as one for `BOTH` stores."""
+    other = getattr(request, "param", "sqlite") == "postgres"
+    made = Site(folder, url=request.getfixturevalue("tables_url") if other else "", **options)
+    if not other:
+        files.with_tables(made.path)
+    try:
+        yield made
+    finally:
+        made.jobs.close()
+
+
 def checked_client(caller: str | None, **options: Any) -> httpx.AsyncClient:
     """A client that holds every non-2xx it is given against RFC 9457 and against RES-06 and POL-02."""
     headers = {"Authorization": caller} if caller else {}
@@ -237,6 +250,13 @@ def hand(site: Site, lease: float = 60.0) -> Iterator[Hand]:
         yield worker
     finally:
         worker.close()
+
+
+@pytest.fixture
+def worker(site: Site) -> Iterator[Hand]:
+    """For a `conftest.py` with a `site`: import it there."""
+    with hand(site) as made:
+        yield made
 
 
 @contextlib.contextmanager
