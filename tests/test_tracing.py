@@ -10,8 +10,6 @@ import pytest
 from fastapi import Depends, FastAPI
 from opentelemetry import trace as api
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.applications import Starlette
@@ -25,33 +23,27 @@ from offpath.core.trace import parse, started_in
 from offpath.integrations import starlette
 from offpath.integrations.fastapi import Accepted, Acceptor, Operations, TraceContext, install_problem_handlers
 from offpath.tracing import current
+from tests.spans import Spans, context, provide, spans
+
+__all__ = ["spans"]
 
 ID, SPAN = "12345678901234567890123456789012", "1234567890123456"
 SENT = {"traceparent": f"00-{ID}-{SPAN}-01", "tracestate": "foo=1"}
 
-Spans = Callable[[], dict[str, list[ReadableSpan]]]
-
-
-def provide(monkeypatch: pytest.MonkeyPatch, provider: api.TracerProvider) -> None:
-    """As `set_tracer_provider` does, which can be called once in a process; undone with the test."""
-    monkeypatch.setattr(api, "_TRACER_PROVIDER", provider)
+Named = Callable[[], dict[str, list[ReadableSpan]]]
 
 
 @pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
-    """What has been exported so far, by name, in order."""
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    provide(monkeypatch, provider)
+def named(spans: Spans) -> Named:
+    """What has been exported so far, by name, in the order in which it began."""
 
     def seen() -> dict[str, list[ReadableSpan]]:
         found: dict[str, list[ReadableSpan]] = {}
-        for span in sorted(exporter.get_finished_spans(), key=lambda span: span.start_time or 0):
+        for span in sorted(spans(), key=lambda span: span.start_time or 0):
             found.setdefault(span.name, []).append(span)
         return found
 
-    yield seen
-    provider.shutdown()
+    return seen
 
 
 @pytest.fixture
@@ -60,12 +52,6 @@ def jobs(tmp_path: Path) -> Iterator[Offpath]:
     made.migrate()
     yield made
     made.close()
-
-
-def context(span: ReadableSpan) -> api.SpanContext:
-    found: api.SpanContext | None = span.context
-    assert found is not None
-    return found
 
 
 def came_from(span: ReadableSpan, parent: ReadableSpan) -> bool:
@@ -84,7 +70,7 @@ async def work(jobs: Offpath, done: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_obs_01_accept_attempt_1_attempt_2_and_the_child_are_one_story(jobs: Offpath, spans: Spans) -> None:
+async def test_obs_01_accept_attempt_1_attempt_2_and_the_child_are_one_story(jobs: Offpath, named: Named) -> None:
     heard: list[dict[str, str]] = []
 
     @jobs.task(queue="low")
@@ -106,9 +92,9 @@ async def test_obs_01_accept_attempt_1_attempt_2_and_the_child_are_one_story(job
     app = Starlette(routes=[*operations.routes, Route("/start", start, methods=["POST"])])
     starlette.install_problem_handlers(app)
     answer = await post(app)
-    await work(jobs, lambda: "process low" in spans())
+    await work(jobs, lambda: "process low" in named())
 
-    said = spans()
+    said = named()
     (accepted,), (first, second) = said["enqueue mail"], said["process mail"]
     (inside,), (sent,), (ran,) = said["inside"], said["enqueue low"], said["process low"]
     assert accepted.kind is SpanKind.PRODUCER
@@ -171,11 +157,11 @@ async def post(app: Any) -> httpx.Response:
         return answer
 
 
-async def test_obs_01_an_instrumented_application_s_span_lies_between(jobs: Offpath, spans: Spans) -> None:
+async def test_obs_01_an_instrumented_application_s_span_lies_between(jobs: Offpath, named: Named) -> None:
     await post(fastapi(jobs))
-    await work(jobs, lambda: "process default" in spans())
-    found = {context(span).span_id: span for group in spans().values() for span in group}
-    (ran,) = spans()["process default"]
+    await work(jobs, lambda: "process default" in named())
+    found = {context(span).span_id: span for group in named().values() for span in group}
+    (ran,) = named()["process default"]
     way = [ran]
     while way[-1].parent is not None and way[-1].parent.span_id in found:
         way.append(found[way[-1].parent.span_id])
@@ -185,30 +171,30 @@ async def test_obs_01_an_instrumented_application_s_span_lies_between(jobs: Offp
     assert (f"{way[-1].parent.trace_id:032x}", f"{way[-1].parent.span_id:016x}") == (ID, SPAN)
 
 
-async def test_obs_05_around_an_instrumented_application_it_restarts_too(jobs: Offpath, spans: Spans) -> None:
+async def test_obs_05_around_an_instrumented_application_it_restarts_too(jobs: Offpath, named: Named) -> None:
     await post(TraceContext(fastapi(jobs), trust_trace=False))
-    await work(jobs, lambda: "process default" in spans())
-    ids = {f"{context(span).trace_id:032x}" for group in spans().values() for span in group}
+    await work(jobs, lambda: "process default" in named())
+    ids = {f"{context(span).trace_id:032x}" for group in named().values() for span in group}
     assert len(ids) == 1
     assert ids != {ID}
 
 
-async def test_the_user_s_own_span_is_the_parent_before_what_the_header_said(jobs: Offpath, spans: Spans) -> None:
+async def test_the_user_s_own_span_is_the_parent_before_what_the_header_said(jobs: Offpath, named: Named) -> None:
     @jobs.task
     async def nothing() -> None: ...
 
     with api.get_tracer("web").start_as_current_span("PATCH /users"):
         await nothing.enqueue()
         assert current() is not None
-    await work(jobs, lambda: "process default" in spans())
-    (web,), (sent,), (ran,) = (spans()[name] for name in ("PATCH /users", "enqueue default", "process default"))
+    await work(jobs, lambda: "process default" in named())
+    (web,), (sent,), (ran,) = (named()[name] for name in ("PATCH /users", "enqueue default", "process default"))
     assert sent.parent is not None
     assert sent.parent.span_id == context(web).span_id
     assert came_from(ran, sent)
 
 
 async def test_an_attempt_comes_from_its_job_and_not_from_where_the_worker_was_started(
-    jobs: Offpath, spans: Spans, monkeypatch: pytest.MonkeyPatch
+    jobs: Offpath, named: Named, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @jobs.task
     async def nothing() -> None: ...
@@ -217,13 +203,13 @@ async def test_an_attempt_comes_from_its_job_and_not_from_where_the_worker_was_s
         provide(before, api.ProxyTracerProvider())
         await nothing.enqueue()
     with api.get_tracer("worker").start_as_current_span("start"):
-        await work(jobs, lambda: "process default" in spans())
-    (ran,) = spans()["process default"]
+        await work(jobs, lambda: "process default" in named())
+    (ran,) = named()["process default"]
     assert ran.parent is None
     assert not ran.links
 
 
-async def test_outcomes_that_are_no_failures_are_not_shown_as_such(jobs: Offpath, spans: Spans) -> None:
+async def test_outcomes_that_are_no_failures_are_not_shown_as_such(jobs: Offpath, named: Named) -> None:
     @jobs.task(queue="stops")
     async def stops() -> None:
         raise Cancel("enough")
@@ -238,8 +224,8 @@ async def test_outcomes_that_are_no_failures_are_not_shown_as_such(jobs: Offpath
 
     for task in (stops, slow, told):
         await task.enqueue()
-    await work(jobs, lambda: spans().keys() >= {"process stops", "process slow", "process told"})
-    found = {name: spans()[f"process {name}"][0] for name in ("stops", "slow", "told")}
+    await work(jobs, lambda: named().keys() >= {"process stops", "process slow", "process told"})
+    found = {name: named()[f"process {name}"][0] for name in ("stops", "slow", "told")}
     said = {
         name: ((span.attributes or {})["offpath.outcome"], (span.attributes or {}).get("error.type"))
         for name, span in found.items()
@@ -252,7 +238,7 @@ async def test_outcomes_that_are_no_failures_are_not_shown_as_such(jobs: Offpath
     assert found["stops"].status.status_code is StatusCode.UNSET
 
 
-async def test_an_abandoned_attempt_has_its_span_ended_once(tmp_path: Path, spans: Spans) -> None:
+async def test_an_abandoned_attempt_has_its_span_ended_once(tmp_path: Path, named: Named) -> None:
     jobs = Offpath(f"sqlite:///{tmp_path}/jobs.db", poll=0.05, cancel_grace=0.05)
     jobs.migrate()
     gate = asyncio.Event()
@@ -270,12 +256,12 @@ async def test_an_abandoned_attempt_has_its_span_ended_once(tmp_path: Path, span
 
     async with jobs, jobs.worker(), asyncio.timeout(60):
         job = await stubborn.enqueue()
-        while "process default" not in spans():  # noqa: ASYNC110 - until the exporter has been told
+        while "process default" not in named():  # noqa: ASYNC110 - until the exporter has been told
             await asyncio.sleep(0.001)
         gate.set()
         assert (await job.info()).id == job.id
         await (await after.enqueue()).result(60)
-    (span,) = spans()["process default"]
+    (span,) = named()["process default"]
     assert (span.attributes or {})["error.type"] == "timeout"
 
 

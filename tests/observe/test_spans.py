@@ -1,15 +1,13 @@
 """Spans from the request to the webhook, in one trace; in processes; and of batches."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry import trace as api
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from offpath import Offpath
@@ -21,28 +19,13 @@ from offpath.ports import Message, Outgoing
 from offpath.tracing import continuing
 from tests.engine import cpu
 from tests.engine.children import LONG, working
+from tests.spans import Spans, context, spans
 from tests.webhooks.houses import Build, build, inbox
 from tests.webhooks.place import Inbox
 
-__all__ = ["build", "inbox"]
+__all__ = ["build", "inbox", "spans"]
 
-Spans = Callable[[], list[ReadableSpan]]
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-
-
-@pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(api, "_TRACER_PROVIDER", provider)
-    yield lambda: list(exporter.get_finished_spans())
-    provider.shutdown()
-
-
-def where(span: ReadableSpan) -> api.SpanContext:
-    found: api.SpanContext | None = span.context
-    assert found is not None
-    return found
 
 
 def only(spans: list[ReadableSpan], name: str, kind: SpanKind) -> ReadableSpan:
@@ -68,12 +51,12 @@ async def test_obs_04_request_queue_and_webhook_are_one_trace(
     enqueued = only(spans(), "enqueue default", SpanKind.PRODUCER)
     ran = only(spans(), "process default", SpanKind.CONSUMER)
     called = only(spans(), "POST", SpanKind.CLIENT)
-    assert {f"{where(span).trace_id:032x}" for span in (enqueued, ran, called)} == {TRACE}
+    assert {f"{context(span).trace_id:032x}" for span in (enqueued, ran, called)} == {TRACE}
     assert called.parent is not None
-    assert called.parent.span_id == where(enqueued).span_id
+    assert called.parent.span_id == context(enqueued).span_id
     heard = parse([letter.headers["traceparent"]], [letter.headers["tracestate"]])
     assert heard is not None
-    assert (heard.trace_id, heard.span_id, heard.state) == (TRACE, f"{where(called).span_id:016x}", "foo=1")
+    assert (heard.trace_id, heard.span_id, heard.state) == (TRACE, f"{context(called).span_id:016x}", "foo=1")
     about = dict(called.attributes or {})
     assert about["messaging.system"] == "offpath"
     assert (about["messaging.operation.name"], about["messaging.operation.type"]) == ("deliver", "send")
@@ -94,9 +77,9 @@ async def test_a_process_of_its_own_goes_on_with_the_attempt_s_span(tmp_path: Pa
             while not [span for span in spans() if span.name == "process default"]:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     ran = only(spans(), "process default", SpanKind.CONSUMER)
-    assert seen["trace"] == f"{where(ran).trace_id:032x}"
+    assert seen["trace"] == f"{context(ran).trace_id:032x}"
     assert ran.parent is not None
-    assert ran.parent.span_id == where(only(spans(), "enqueue default", SpanKind.PRODUCER)).span_id
+    assert ran.parent.span_id == context(only(spans(), "enqueue default", SpanKind.PRODUCER)).span_id
 
 
 def test_what_is_recorded_in_a_process_lies_below_the_attempt(spans: Spans) -> None:
@@ -130,7 +113,7 @@ async def test_a_batch_is_linked_to_all_that_enqueued_its_jobs(lite: Offpath, sp
         async with asyncio.timeout(60):
             while len([span for span in spans() if span.name == "process default"]) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-    enqueued = {where(span).span_id for span in spans() if span.name == "enqueue default"}
+    enqueued = {context(span).span_id for span in spans() if span.name == "enqueue default"}
     ran = [span for span in spans() if span.name == "process default"]
     (first,) = [span for span in ran if "messaging.batch.message_count" in (span.attributes or {})]
     assert (first.attributes or {})["messaging.batch.message_count"] == 3
@@ -139,7 +122,7 @@ async def test_a_batch_is_linked_to_all_that_enqueued_its_jobs(lite: Offpath, sp
     assert {str((span.attributes or {})["messaging.message.id"]) for span in ran} == {job.id for job in jobs}
     inside = only(spans(), "inside", SpanKind.INTERNAL)
     assert inside.parent is not None
-    assert inside.parent.span_id == where(first).span_id
+    assert inside.parent.span_id == context(first).span_id
 
 
 @pytest.mark.servers("redis")
@@ -161,8 +144,8 @@ async def test_a_published_event_is_one_trace_from_the_request_to_the_job_elsewh
         await asyncio.wait_for(heard.wait(), 60)
     sent = only(spans(), f"send {unique}", SpanKind.CLIENT)
     published = only(spans(), f"enqueue {(await job.info()).queue}", SpanKind.PRODUCER)
-    ran = next(span for span in spans() if span.kind is SpanKind.CONSUMER and where(span) == sent.parent)
-    assert {f"{where(span).trace_id:032x}" for span in (sent, published, ran)} == {TRACE}
+    ran = next(span for span in spans() if span.kind is SpanKind.CONSUMER and context(span) == sent.parent)
+    assert {f"{context(span).trace_id:032x}" for span in (sent, published, ran)} == {TRACE}
     assert dict(sent.attributes or {}) == {
         "messaging.system": "redis",
         "messaging.operation.name": "send",
@@ -173,7 +156,7 @@ async def test_a_published_event_is_one_trace_from_the_request_to_the_job_elsewh
     assert [f"{link.context.trace_id:032x}" for link in sent.links] == [TRACE]
     assert sent.status.status_code is StatusCode.UNSET
     begun = [span for span in spans() if span.name == "process default" and span.kind is SpanKind.CONSUMER]
-    assert [f"{where(span).trace_id:032x}" for span in begun] == [TRACE]
+    assert [f"{context(span).trace_id:032x}" for span in begun] == [TRACE]
 
 
 async def test_a_page_that_the_broker_does_not_take_is_a_span_that_failed(spans: Spans) -> None:

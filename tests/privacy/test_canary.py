@@ -25,10 +25,13 @@ from offpath.privacy import Secret
 from offpath.privacy.known import FILTER
 from offpath.testing import drain
 from tests.inbox.kit import settled
+from tests.spans import Spans, spans
 
 from .doors import DOORS, Place, python
 from .out import CANARY, WORDS, Out, Receiver, receiving
 from .test_owners import everything
+
+__all__ = ["spans"]
 
 pytestmark = pytest.mark.anyio
 
@@ -47,21 +50,6 @@ def logs() -> Iterator[io.StringIO]:
     logging.root.setLevel(before)
     for other in logging.root.handlers:
         other.removeFilter(FILTER)
-
-
-@pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """What is recorded; undone with the test, since a provider that stays would record what others' tests do."""
-    from opentelemetry import trace
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
-    yield exporter
-    provider.shutdown()
 
 
 @pytest.fixture(params=["", "k" * 32], ids=["plain", "sealed"])
@@ -114,7 +102,7 @@ async def put_in(place: Place, receiver: Receiver) -> None:
 
 
 async def test_nothing_that_went_in_comes_out(
-    shop: Any, url: str, logs: io.StringIO, spans: Any, capsys: pytest.CaptureFixture[str]
+    shop: Any, url: str, logs: io.StringIO, spans: Spans, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, lines = Out(), io.StringIO()
     out.words += [HEADER, QUERY]
@@ -134,7 +122,7 @@ async def test_nothing_that_went_in_comes_out(
         logging.root.removeHandler(handler)
     out("logs", logs.getvalue())
     out("JSON logs", lines.getvalue())
-    for span in spans.get_finished_spans():
+    for span in spans():
         out("traces", span.to_json())
     assert {path.partition("?")[0] for path in receiver.got} == {"/fine", "/bad", "/back"}
     for text in (logs.getvalue(), lines.getvalue()):
