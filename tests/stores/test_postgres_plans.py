@@ -31,10 +31,10 @@ SCANS = {
     "owners.erase_ticket": "offpath_ticket",
     "owners.erase_window": "offpath_window",
     "owners.last_ticket": "offpath_ticket",
-    "tenants": "offpath_job offpath_history offpath_operation offpath_endpoint",  # asked when an erasure finds nothing
     "owners.living": "offpath_job",
     "owners.read_received": "offpath_inbox",
     "owners.running": "offpath_job",
+    "owners.tenants": "offpath_job offpath_history offpath_operation offpath_endpoint",  # when an erasure finds nothing
     "recent.ended": "h",  # up to a limit
     "recent.running": "j offpath_job",  # an index on what runs would cost every claim and settle
     "stat.endpoints": "offpath_endpoint",  # up to a limit, as all of these

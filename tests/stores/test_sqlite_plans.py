@@ -28,6 +28,7 @@ SCANS = {
     "owners.living": "offpath_job",
     "owners.read_received": "offpath_inbox",
     "owners.running": "offpath_job",
+    "owners.tenants": "offpath_job offpath_history offpath_operation offpath_endpoint",  # when an erasure finds nothing
     "recent.ended": "h",  # up to a limit
     "recent.running": "j offpath_job",  # an index on what runs would cost every claim and settle
     "stat.endpoints": "offpath_endpoint",  # up to a limit, as all of these
@@ -36,7 +37,6 @@ SCANS = {
     "stat.raised": "offpath_alert",
     "stat.schedules": "offpath_schedule",
     "stat.totals": "offpath_job",
-    "tenants": "offpath_job offpath_history offpath_operation offpath_endpoint",  # asked when an erasure finds nothing
     "stat.workers": "offpath_worker",  # one row for each worker
     "alert.all": "offpath_alert",  # one row for each rule
     "alert.alive": "offpath_worker",  # one row for each worker
@@ -143,6 +143,7 @@ USES = {
     "ticket.forget": "offpath_ticket_expiry (expires_at<?)",
     "pressure.depth": "offpath_job_ready (queue=?)",
     "pressure.oldest": "offpath_job_ready (queue=? AND priority>?)",
+    "pressure.oldest_of_each": "offpath_job_ready (queue=? AND priority>?)",
     "pressure.tenants": "offpath_job_ready (queue=?)",
     "pressure.live": "offpath_job_owner (owner=?)",
     "keys.look": "offpath_job_key (task=? AND key=?)",

@@ -61,7 +61,7 @@ class OwnerVerbs(SharedVerbs):
         return Living(*found[0])
 
     def tenants(self, name: str) -> Verb[list[str]]:
-        found: list[str] = yield Statement(self.sql["tenants"], {"owner": name}, rows.column)
+        found: list[str] = yield Statement(self.sql["owners.tenants"], {"owner": name}, rows.column)
         return found
 
     def running_of(self, owner: Owner, limit: int) -> Verb[list[str]]:

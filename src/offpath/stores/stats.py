@@ -92,7 +92,9 @@ class StatVerbs(SharedVerbs):
         params = {"queues": rows.dumps(list(queues)), "limit": limit}
         found: list[tuple[str, int, int, int]] = yield Statement(self.sql["stat.depths"], params, rows.plain)
         full = rows.dumps([queue for queue, ready, *_ in found if ready])
-        heads: list[tuple[str, int | None]] = yield Statement(self.sql["heads.oldest"], {"queues": full}, rows.plain)
+        heads: list[tuple[str, int | None]] = yield Statement(
+            self.sql["pressure.oldest_of_each"], {"queues": full}, rows.plain
+        )
         oldest = dict(heads)
         return [Depth(*counted, oldest.get(counted[0])) for counted in found]
 

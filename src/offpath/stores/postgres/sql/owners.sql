@@ -21,6 +21,14 @@ order by offpath_operation.id limit cast(:limit as integer)
 select count(*), coalesce(sum(case when state = 3 then 1 else 0 end), 0) from offpath_job
 where owner = cast(:owner as text) and coalesce(cast(options as json) ->> 'tenant', '') = cast(:tenant as text)
 
+-- name: tenants
+-- In which tenants there is work, or an endpoint, of somebody of that name. Reads whole tables, as what erases does.
+select coalesce(cast(options as json) ->> 'tenant', '') from offpath_job where owner = cast(:owner as text)
+union select coalesce(cast(options as json) ->> 'tenant', '') from offpath_history where owner = cast(:owner as text)
+union select tenant from offpath_operation where owner = cast(:owner as text)
+union select tenant from offpath_endpoint where owner = cast(:owner as text)
+order by 1
+
 -- name: running
 select cast(id as text) from offpath_job
 where owner = cast(:owner as text) and coalesce(cast(options as json) ->> 'tenant', '') = cast(:tenant as text) and state = 3 and cancel_at is null

@@ -21,6 +21,14 @@ order by offpath_operation.id limit :limit
 select count(*), coalesce(sum(case when state = 3 then 1 else 0 end), 0) from offpath_job
 where owner = :owner and coalesce(json_extract(options, '$.tenant'), '') = :tenant
 
+-- name: tenants
+-- In which tenants there is work, or an endpoint, of somebody of that name. Reads whole tables, as what erases does.
+select coalesce(json_extract(options, '$.tenant'), '') from offpath_job where owner = :owner
+union select coalesce(json_extract(options, '$.tenant'), '') from offpath_history where owner = :owner
+union select tenant from offpath_operation where owner = :owner
+union select tenant from offpath_endpoint where owner = :owner
+order by 1
+
 -- name: running
 select id from offpath_job
 where owner = :owner and coalesce(json_extract(options, '$.tenant'), '') = :tenant and state = 3 and cancel_at is null

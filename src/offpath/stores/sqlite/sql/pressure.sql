@@ -21,6 +21,20 @@ select min((select min(run_at) from offpath_job
             where queue = :queue and state = 2 and lane is null and priority = hop.priority))
 from hop where hop.priority is not null
 
+-- name: oldest_of_each
+-- The same of many queues in one statement.
+with recursive hop (queue, priority) as (
+    select q.value, (select min(priority) from offpath_job where queue = q.value and state = 2 and lane is null)
+    from json_each(:queues) q
+    union all
+    select hop.queue, (select min(priority) from offpath_job
+                       where queue = hop.queue and state = 2 and lane is null and priority > hop.priority)
+    from hop where hop.priority is not null
+)
+select queue, min((select min(run_at) from offpath_job
+                   where queue = hop.queue and state = 2 and lane is null and priority = hop.priority))
+from hop where priority is not null group by queue
+
 -- name: tenants
 -- Of the first `limit` ready jobs, those that are operations, by tenant.
 select o.tenant, count(*)
