@@ -127,22 +127,28 @@ def started(attempt: int) -> Event:
 
 def never_again(old: Finished) -> str | None:
     """Why it cannot be run again, whatever else is so; None: it can."""
-    if old.args is None:
-        return f"job {old.id} cannot be retried: its arguments have been erased"
-    if old.flow == old.id:
-        return f"job {old.id} is a flow, and what of it is done is done: enqueue the rest as a new flow"
-    if old.flow is not None and not old.fence:
-        return f"job {old.id} never had what flow {old.flow} was to hand it: enqueue it anew"
+    try:
+        _args_again(old)
+    except Conflict as why:
+        return str(why)
     return None
+
+
+def _args_again(old: Finished) -> str:
+    """What it would be run with again; Conflict where it cannot be."""
+    if old.args is None:
+        raise Conflict(f"job {old.id} cannot be retried: its arguments have been erased")
+    if old.flow == old.id:
+        raise Conflict(f"job {old.id} is a flow, and what of it is done is done: enqueue the rest as a new flow")
+    if old.flow is not None and not old.fence:
+        raise Conflict(f"job {old.id} never had what flow {old.flow} was to hand it: enqueue it anew")
+    return old.args
 
 
 def again(old: Finished, now: int, id: str, max_attempts: int | None = None) -> tuple[Job, Event]:
     """A new job that runs a finished one again, with a fresh budget of attempts: as many as the old one had, or
     `max_attempts`. The old one stays as it ended, and its flow too: the new one is no part of that."""
-    why = never_again(old)
-    if why is not None or old.args is None:
-        raise Conflict(why or "its arguments have been erased")
-    options = old.options
+    args, options = _args_again(old), old.options
     if max_attempts is not None:
         if old.once and max_attempts > 1:
             raise Conflict(f"job {old.id} is at-most-once: each time it is asked for it gets one attempt")
@@ -151,7 +157,7 @@ def again(old: Finished, now: int, id: str, max_attempts: int | None = None) -> 
         id=id,
         task=old.task,
         version=old.version,
-        args=old.args,
+        args=args,
         queue=old.queue,
         priority=old.priority,
         state=State.READY,
