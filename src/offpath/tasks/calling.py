@@ -10,7 +10,8 @@ from ..core import call as core
 from ..core.checks import shown
 from ..core.options import CallOptions
 from ..errors import ConfigurationError
-from .flow import Flow, Linked, Node, To
+from .flow import Flow, Linked
+from .flownodes import Node, To
 from .handle import Desk, Job
 
 if TYPE_CHECKING:

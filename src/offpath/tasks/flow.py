@@ -9,24 +9,23 @@ A value that is used twice is one job that two others wait for. Nothing is writt
 
 from __future__ import annotations
 
-import functools
 import itertools
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from ..core import call as core
 from ..core import flow as graphs
 from ..core.checks import shown
 from ..core.flow import Failure, Graph, Part, Policy, Way
 from ..core.options import UNSET, CallOptions, Unset
 from ..core.retry import Seconds
-from ..errors import ConfigurationError, ResultError
+from ..errors import ConfigurationError
+from . import flowresult
+from .flownodes import Node, To, link, nodes_of
 
 if TYPE_CHECKING:
-    from .calling import Call, Using
+    from .calling import Using
     from .handle import Desk, Job
 
 P = ParamSpec("P")
@@ -34,28 +33,6 @@ R = TypeVar("R")
 S = TypeVar("S")
 E = TypeVar("E")
 R_co = TypeVar("R_co", covariant=True)
-
-_serial = itertools.count()
-
-
-class Node:
-    """One link. Later ones know earlier ones and never the other way round, so that there are no cycles."""
-
-    __slots__ = ("call", "serial", "spread", "takes", "ways")
-
-    def __init__(self, call: Call[Any], ways: tuple[To, ...], takes: str | None, *, spread: bool = False) -> None:
-        self.call, self.ways, self.takes, self.spread = call, ways, takes, spread
-        self.serial = next(_serial)
-
-
-class To(NamedTuple):
-    """What leads from a node to whatever comes next; see `core.flow.Way`."""
-
-    node: Node
-    path: str = ""
-    policy: Policy = Policy.CANCEL
-    race: bool = False
-    silent: bool = False
 
 
 class Linked(ABC, Generic[R_co]):
@@ -88,7 +65,7 @@ class Linked(ABC, Generic[R_co]):
             if args or kwargs:
                 raise ConfigurationError("what is linked is complete: it takes no further arguments here")
             return flow._before(next._flow())
-        return flow._linked(_link(next, args, kwargs, flow.ways))
+        return flow._linked(link(next, args, kwargs, flow.ways))
 
     @overload
     def then_each(
@@ -108,7 +85,7 @@ class Linked(ABC, Generic[R_co]):
         How many there are is decided when the list is there; what comes next is given the list of their results.
         """
         flow = self._flow()
-        return flow._linked(_link(next, args, kwargs, flow.ways, spread=True))
+        return flow._linked(link(next, args, kwargs, flow.ways, spread=True))
 
     @overload
     def catch(
@@ -128,7 +105,7 @@ class Linked(ABC, Generic[R_co]):
         ways = tuple(to._replace(policy=Policy.CATCH, silent=False) for to in flow.ways if to.policy is Policy.CANCEL)
         if not ways:
             raise ConfigurationError("catch has nothing to handle: every link so far is settled()")
-        return Flow(flow.ways, (*flow.handlers, _link(handler, args, kwargs, ways)))
+        return Flow(flow.ways, (*flow.handlers, link(handler, args, kwargs, ways)))
 
     def settled(self) -> Flow[R_co | Failure]:
         """The same, but what comes next runs in any case, and is given a `Failure` where there is no result.
@@ -143,7 +120,7 @@ class Linked(ABC, Generic[R_co]):
     def giving(self, part: Linked[S]) -> Flow[S]:
         """The same flow with the result of one of its links: `told.then(trigger).giving(told)`."""
         flow, other = self._flow(), part._flow()
-        known = {node.serial for node in _nodes(flow)}
+        known = {node.serial for node in flow._nodes()}
         if not all(to.node.serial in known for to in other.ways):
             raise ConfigurationError("giving() names a link of this flow, and this one is none")
         giving = {to.node.serial for to in other.ways}
@@ -195,10 +172,13 @@ class Flow(Linked[R_co]):
         self.ways, self.handlers = ways, handlers
 
     def __repr__(self) -> str:
-        return f"<Flow of {len(_nodes(self))} parts>"
+        return f"<Flow of {len(self._nodes())} parts>"
 
     def _flow(self) -> Flow[R_co]:
         return self
+
+    def _nodes(self) -> list[Node]:
+        return nodes_of(self.ways, self.handlers)
 
     def _linked(self, node: Node) -> Flow[Any]:
         return Flow((To(node),), self.handlers)
@@ -207,7 +187,7 @@ class Flow(Linked[R_co]):
         """`other`, whose first links wait for this one's last."""
         ways = tuple(to._replace(silent=True) for to in self.ways)
         made: dict[int, Node] = {}
-        for node in _nodes(other):
+        for node in other._nodes():
             before = tuple(to._replace(node=made[to.node.serial]) for to in node.ways) if node.ways else ways
             made[node.serial] = Node(node.call, before, node.takes, spread=node.spread)
         handlers = tuple(made[node.serial] for node in other.handlers)
@@ -215,7 +195,7 @@ class Flow(Linked[R_co]):
 
     def graph(self) -> Graph:
         """The plain value. ConfigurationError for what can be no flow."""
-        nodes = _nodes(self)
+        nodes = self._nodes()
         numbers = {node.serial: number for number, node in enumerate(nodes)}
         calls: set[int] = set()
         for node in nodes:
@@ -240,18 +220,7 @@ class Flow(Linked[R_co]):
 
     def read(self, text: str) -> Any:
         """Its stored result, as the types of the tasks that made it. ResultError when it does not fit."""
-        desk = self.desk()
-        loud = [to for to in self.ways if not to.silent]
-        value = json.loads(text)
-        if len(loud) == 1 and not loud[0].path and not loud[0].node.spread and loud[0].policy is Policy.CANCEL:
-            return desk.decoder(loud[0].node.call.core.task)(text)
-        places: dict[str, list[To]] = {}
-        for to in loud:
-            places.setdefault(to.path, []).append(to)
-        for path, ways in places.items():
-            read = functools.partial(_decoded if len(ways) == 1 else _raced, desk, *ways)
-            value = _placed(value, path.split("/") if path else [], read)
-        return value
+        return flowresult.read(self.desk(), self.ways, text)
 
 
 class UsingFlow(Generic[R_co]):
@@ -325,76 +294,3 @@ def _together(flows: Sequence[Flow[Any]], *, race: bool) -> tuple[tuple[To, ...]
             ways.append(to._replace(path=path, race=race or to.race))
         handlers |= {node.serial: node for node in flow.handlers}
     return tuple(ways), tuple(handlers.values())
-
-
-def _link(
-    next: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], ways: tuple[To, ...], *, spread: bool = False
-) -> Node:
-    from .calling import Call, Enqueues
-
-    if not isinstance(next, Enqueues):
-        raise ConfigurationError(f"a link is a task, or task.call(…), not {shown(next)}")
-    if next._tx is not None:
-        raise ConfigurationError("a link belongs to no transaction of its own: flow.using(tx=…)")
-    task = next._task
-    takes, text = task.bind_rest(args, dict(kwargs))
-    plain = core.Call(task.name, task.version, text, task.options, next._options)
-    return Node(Call(plain, task.desk), ways, takes, spread=spread)
-
-
-def _nodes(flow: Flow[Any]) -> list[Node]:
-    """All of them, each after those that it waits for."""
-    found: dict[int, Node] = {}
-    asked = [*(to.node for to in flow.ways), *flow.handlers]
-    while asked:
-        node = asked.pop()
-        if node.serial not in found:
-            found[node.serial] = node
-            asked += [to.node for to in node.ways]
-    return [found[serial] for serial in sorted(found)]
-
-
-def _placed(value: Any, path: list[str], decode: Callable[[Any], Any]) -> Any:
-    """`value` with what is at `path` decoded."""
-    if not path:
-        return decode(value)
-    place = int(path[0])
-    value[place] = _placed(value[place], path[1:], decode)
-    return value
-
-
-def _decoded(desk: Desk, to: To, value: Any) -> Any:
-    if to.policy is Policy.CONTINUE and isinstance(value, dict) and value.keys() == _FAILURE:
-        return Failure(**value)
-    decode = desk.decoder(to.node.call.core.task)
-    if to.node.spread:
-        return [decode(json.dumps(one)) for one in value]
-    return decode(json.dumps(value))
-
-
-def _raced(desk: Desk, *args: Any) -> Any:
-    """What one of several has handed on; nothing says which. As the first whose type keeps all of it (`int` reads "7",
-    and would write 7), else as the first that reads it. ResultError when none does."""
-    *racers, value = args
-    lossy: list[Any] = []
-    refused: ResultError | None = None
-    for to in sorted(racers, key=lambda to: to.policy is not Policy.CONTINUE):  # (a Failure is none of the types)
-        try:
-            found = _decoded(desk, to, value)
-            if isinstance(found, Failure) or _same(desk.encoder(to.node.call.core.task)(found), value):
-                return found
-            lossy.append(found)
-        except ResultError as error:
-            refused = error
-    if lossy:
-        return lossy[0]
-    names = ", ".join(dict.fromkeys(to.node.call.core.task for to in racers))
-    raise ResultError(f"the stored result of a race fits none of its tasks ({names}): {refused}") from refused
-
-
-def _same(text: str, value: Any) -> bool:
-    """To the type of each number, which `==` does not tell apart."""
-    return json.dumps(json.loads(text), sort_keys=True) == json.dumps(value, sort_keys=True)
-
-
-_FAILURE = {"task", "job", "state", "error"}
