@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from offpath.core.call import Call
+from offpath.core.checks import check_name
 from offpath.core.lifecycle import new
 from offpath.core.options import (
     DAY,
@@ -19,7 +20,6 @@ from offpath.core.options import (
     CallOptions,
     Queue,
     TaskOptions,
-    check_name,
     moment,
 )
 from offpath.core.policy import Retention, overrides, resolve

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ..app import bulkjob
 from ..app.bulk import Bulk
 from ..core.bulk import ACTIONS
+from ..core.checks import check_name
 from ..core.job import Principal
-from ..core.options import check_name
 from ..core.retry import check_max_attempts
 from ..core.selection import JobFilter
 from ..errors import ConfigurationError, Conflict, NotFound

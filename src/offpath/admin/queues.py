@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ..app.queues import MAX_REASON
 from ..app.watching import MOST, Part, loads
 from ..core.backlog import QueueLoad
+from ..core.checks import check_name
 from ..core.limits import WITHIN, Rule, buckets_of
-from ..core.options import SECOND, check_name
+from ..core.options import SECOND
 from ..errors import ConfigurationError
 from ..http.messages import Request, Response, json_response
 from ..http.operations import dumps

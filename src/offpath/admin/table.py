@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..app.acting import acting
-from ..core.options import MAX_NAME
+from ..core.checks import MAX_NAME
 from ..errors import StoreUnavailable
 from ..http.guard import ADMIN, Action, lacks
 from ..http.messages import Refused, Request, Response

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from ..core.audit import ACTIONS, Act
-from ..core.options import check_name
+from ..core.checks import check_name
 from ..observe import meters
 from ..ports import Maker, Store, Verb
 

@@ -22,9 +22,9 @@ from typing import (
 from ..brokers.address import parse
 from ..cloudevents import CloudEvent
 from ..core import inbox
-from ..core.checks import flag, shown
+from ..core.checks import check_name, flag, shown
 from ..core.ids import is_id
-from ..core.options import OnGiven, TaskOptions, check_name
+from ..core.options import OnGiven, TaskOptions
 from ..errors import ArgumentError, ConfigurationError, NotFound
 from ..observe import signal
 from ..ports import Maker, Received, Store

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from ..core.call import Call as CoreCall
 from ..core.options import TaskGiven
 from ..core.retry import Retry, Seconds
 from ..errors import ConfigurationError
-from ..tasks import Call, Schedule, Task
+from ..tasks import Call, Schedule, Task, TaskDecorator
 from ..tasks.scheduling import bare_call, check_call, check_schedule
 from .desk import Counter
 from .schedules import Schedules
-
-if TYPE_CHECKING:
-    from .facade import TaskDecorator
 
 T = TypeVar("T", bound="Task[..., Any]")
 

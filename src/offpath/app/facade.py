@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from contextvars import ContextVar
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 from .. import settings as config
 from ..core import redact
@@ -31,6 +31,7 @@ from ..tasks import (
     Registry,
     SyncTask,
     Task,
+    TaskDecorator,
     check_hook,
     found,
     info_of,
@@ -59,25 +60,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 Authorize = TypeVar("Authorize", bound=Authorizer)
-
-
-class TaskDecorator(Protocol):
-    """What `@jobs.task(…)` is. The order matters to type checkers: a Context parameter must vanish before the rest is
-    looked at, and a coroutine function must not be taken for a plain one that returns a coroutine.
-
-    What they cannot see: a task with a Context *and* an Any somewhere in its signature (`dict[str, Any]`) is checked by
-    pyright, but is Any to mypy, since more than one overload would fit; and a first parameter annotated Any is taken
-    for the Context by both. Annotate with `object`, `dict[str, object]` or a TypedDict instead.
-    """
-
-    @overload
-    def __call__(self, fn: Callable[Concatenate[Context[Any], P], Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, fn: Callable[Concatenate[Context[Any], P], R], /) -> SyncTask[P, R]: ...
-    @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
 
 
 class Applied(list[str]):

@@ -13,8 +13,8 @@ from ..cloudevents import CloudEvent, sealed, traced
 from ..cloudevents.event import MAX_BYTES
 from ..cloudevents.sending import written
 from ..core import call as core
-from ..core.checks import shown
-from ..core.options import CallOptions, check_name
+from ..core.checks import check_name, shown
+from ..core.options import CallOptions
 from ..core.outbox import MOST, TASK, shard_of
 from ..errors import ArgumentError
 from ..observe import meters

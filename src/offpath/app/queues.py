@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ..core import bulk
 from ..core.backlog import QueueLoad
-from ..core.options import check_name
+from ..core.checks import check_name
 from ..core.queues import QueueInfo, stand
 from ..errors import ConfigurationError, ResultTimeout
 from ..ports import Pending, Verb

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypedDict
 
 from ..errors import ConfigurationError
-from .checks import number, shown, whole
-from .options import SECOND, check_name
+from .checks import check_name, number, shown, whole
+from .options import SECOND
 from .retry import Seconds, seconds
 
 Kind = Literal["dead_letters", "age", "depth", "error_rate", "workers", "schedule_late", "endpoints_disabled"]

@@ -10,8 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError
-from .checks import shown
-from .options import check_name
+from .checks import check_name, shown
 
 ACTIONS: Mapping[str, str] = MappingProxyType(
     {

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Literal, TypedDict
 
 from ..errors import ConfigurationError
-from .checks import flag, shown, whole
+from .checks import check_name, check_segment, flag, shown, whole
 from .limits import Limit, at_once, check_limits
 from .memory import memory as check_memory
 from .retention import Keeps, check_keeps
@@ -31,7 +31,6 @@ DEFAULT_PRIORITY = 5
 DEFAULT_TIMEOUT = 300.0
 MAX_CRASHES = 3
 SUSPECT = MAX_CRASHES - 1  # dead workers after which a job is handled with care: one more, and it is quarantined
-MAX_NAME = 255
 MAX_URL = 2048
 
 Delivery = Literal["at_least_once", "at_most_once"]
@@ -330,23 +329,6 @@ def _check_rule(of: CallOptions) -> None:
             raise ConfigurationError(f"max_wait is the longest that a debounce may come to, and this is {name}")
         if seconds(of.max_wait, "max_wait") < seconds(of.debounce, "debounce"):
             raise ConfigurationError("max_wait must not be shorter than debounce: it could never come to that")
-
-
-def check_name(value: object, what: str, most: int = MAX_NAME) -> str:
-    """A name, key or owner: text of 1 to 255 characters without control characters or lone surrogates."""
-    if not isinstance(value, str) or not 1 <= len(value) <= most:
-        raise ConfigurationError(f"{what} must be text of 1 to {most} characters, not {shown(value)}")
-    if any(c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" for c in value):
-        raise ConfigurationError(f"{what} must not contain control characters or surrogates: {shown(value)}")
-    return value
-
-
-def check_segment(value: object, what: str, most: int = MAX_NAME) -> str:
-    """A name that is a segment of a URL, too: every client takes `.` and `..` out of a path, however they are written
-    (RFC 3986 section 5.2.4), and would ask for something else."""
-    if value in (".", ".."):
-        raise ConfigurationError(f"{what} cannot be {value!r}: no URL leads there")
-    return check_name(value, what, most)
 
 
 def check_priority(value: object) -> int:

@@ -14,10 +14,11 @@ from collections.abc import Callable, Collection
 from typing import Any, Literal, NamedTuple
 
 from .call import Call
+from .checks import check_segment
 from .events import Event
 from .job import Job, State
 from .lifecycle import new
-from .options import SECOND, Queue, check_segment
+from .options import SECOND, Queue
 
 Overlap = Literal["skip", "queue", "allow", "replace"]
 

@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
 
 from ..errors import ConfigurationError
-from .checks import flag, shown
+from .checks import check_name, flag, shown
 from .ids import at_moment
 from .job import LIVE, TERMINAL, State
-from .options import SECOND, check_name
+from .options import SECOND
 from .retry import Seconds, seconds
 
 NAMES: Mapping[str, State] = MappingProxyType({state.name.lower(): state for state in State})

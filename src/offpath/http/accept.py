@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 from ..app.desk import at_once
+from ..core.checks import MAX_NAME, check_name
 from ..core.job import Job, State
-from ..core.options import MAX_NAME, MAX_URL, SECOND, CallOptions, check_name
+from ..core.options import MAX_URL, SECOND, CallOptions
 from ..errors import ArgumentError, ConfigurationError, UncommittedError
 from ..observe import meters, signal
 from ..ports import Enqueued, OperationRow, Verb

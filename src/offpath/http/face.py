@@ -8,8 +8,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from ..app import Offpath
-from ..core.checks import number, whole
-from ..core.options import check_name
+from ..core.checks import check_name, number, whole
 from ..errors import ConfigurationError
 from .accept import SAFE
 from .asgi import going_down, root

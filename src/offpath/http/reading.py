@@ -7,7 +7,7 @@ import re
 from datetime import datetime
 from typing import Any, NoReturn
 
-from ..core.options import check_name
+from ..core.checks import check_name
 from ..core.options import moment as micros
 from ..errors import ConfigurationError
 from .cursor import BadCursor

@@ -6,6 +6,7 @@ from ..core.job import Principal
 from .batch import BatchTask
 from .calling import Call, Using, plain_calls
 from .context import Context
+from .decorator import TaskDecorator
 from .eventtypes import EventType
 from .flow import Flow, Linked, UsingFlow, all_of, any_of
 from .flowinfo import FlowEdge, FlowInfo, FlowPart, flow_info
@@ -50,6 +51,7 @@ __all__ = [
     "Subscription",
     "SyncTask",
     "Task",
+    "TaskDecorator",
     "Using",
     "UsingFlow",
     "all_of",

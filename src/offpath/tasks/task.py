@@ -11,9 +11,9 @@ from typing import Any, ParamSpec, TypeVar, Unpack, cast, get_args, get_origin
 
 from ..codec import Arguments, Value, Wraps
 from ..core.batches import Batch
-from ..core.checks import whole
+from ..core.checks import check_name, whole
 from ..core.ids import uuid7
-from ..core.options import CallOptions, Executor, OwnGiven, Queue, TaskOptions, check_name
+from ..core.options import CallOptions, Executor, OwnGiven, Queue, TaskOptions
 from ..core.policy import Policy, Retention, resolve
 from ..core.trace import unstamped
 from ..errors import ArgumentError, ConfigurationError

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..app.acting import Said, recorded
 from ..core import deliveries
+from ..core.checks import MAX_NAME
 from ..core.ids import is_id, uuid7
-from ..core.options import MAX_NAME
 from ..core.options import moment as micros
 from ..errors import ConfigurationError, Conflict
 from ..http.guard import lacks

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..core.checks import check_name
 from ..core.deliveries import ENDS, EVENTS
-from ..core.options import check_name
 from ..errors import ConfigurationError
 from ..http.reading import wrong
 from ..http.service import Service

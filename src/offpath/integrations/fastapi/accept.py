@@ -8,7 +8,8 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ...core.options import AcceptGiven, CallOptions, check_name
+from ...core.checks import check_name
+from ...core.options import AcceptGiven, CallOptions
 from ...http.accept import Acceptance, accept, accept_sync, check_words
 from ...http.asked import Asked
 from ...http.face import Face

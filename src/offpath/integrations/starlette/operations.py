@@ -16,7 +16,8 @@ from starlette.routing import Match, NoMatchFound, Route, request_response
 from starlette.types import Receive, Scope, Send
 
 from ...app import Offpath
-from ...core.options import AcceptGiven, CallOptions, check_name
+from ...core.checks import check_name
+from ...core.options import AcceptGiven, CallOptions
 from ...errors import ConfigurationError
 from ...http.accept import DUE, Acceptance, Start, accept, accept_sync, check_words, refuse_safe
 from ...http.asgi import Answer, Nowhere, answer, only_asked_slashed, request_of, segmented, segments
