@@ -88,10 +88,19 @@ def test_queues_are_paused_listed_and_resumed(shop: Path) -> None:
     assert run(shop, *APP, "queues", "resume", "mail").stdout == "mail is not paused: 1 ready\n"
     drained = run(shop, "--database", "sqlite:///shop.db", "queues", "drain", "mail", "--timeout", "30s")
     assert (drained.returncode, drained.stdout) == (0, "mail is paused: 1 ready\n")
-    mistyped = run(shop, *APP, "queues", "pause", "mial")
-    assert (mistyped.returncode, mistyped.stderr) == (
-        0, "offpath: there is no job in queue mial and nothing declares it\n",
-    )  # fmt: skip
+
+
+def test_a_queue_that_nothing_has_is_said_to_be_so(shop: Path) -> None:
+    """And done as asked all the same: a queue may be new."""
+    enqueue(shop, "shop.send.using(queue='new').enqueue_sync('a')")
+    for verb in ("pause", "pause", "show", "drain", "resume"):  # (a pause alone makes no name a known one)
+        mistyped = run(shop, *APP, "queues", verb, "mial")
+        assert (mistyped.returncode, mistyped.stderr) == (0, "offpath: no live job or task has queue mial yet\n"), verb
+    assert told(shop, "queues", "pause", "mial")["paused"]
+    blind = run(shop, "--database", "sqlite:///shop.db", "queues", "pause", "mail")
+    assert blind.stderr == "offpath: no live job has queue mail yet; whether a task has, --app would tell\n"
+    assert run(shop, *APP, "queues", "resume", "mail").stderr == "", "a task has it"
+    assert run(shop, *APP, "queues", "pause", "new").stderr == "", "a job has it"
 
 
 def test_a_drain_whose_time_is_up_is_a_failure(shop: Path) -> None:

@@ -119,3 +119,23 @@ async def test_on_a_phone_the_open_page_is_in_sight(browser: "Browser", place: A
         assert box is not None
         assert 0 <= box["x"] <= 390 - box["width"]
         assert await page.evaluate("getComputedStyle(document.querySelector('nav ul')).scrollbarWidth") != "none"
+
+
+async def test_a_long_name_leaves_the_buttons_in_sight(browser: "Browser", place: Any) -> None:
+    board, base = place
+    name = "q" * 200
+    await board.breaks.using(queue=name).enqueue(text="x")
+    await board.jobs.queues.pause(name, reason="because-of-" + "y" * 150)
+    await board.jobs.schedules.put("s" * 200, Schedule.cron("0 3 * * *"), board.breaks.call(text="x"))
+    for width in (1280, 1000, 800, 390):
+        async with visiting(browser, base, viewport={"width": width, "height": 800}) as (page, _):
+            for path in ("queues", "schedules"):
+                await page.goto(base + path)
+                edge = await page.evaluate("document.querySelector('.scroll').getBoundingClientRect().right")
+                for button in await page.locator("td.actions button, td.actions a").all():
+                    box = await button.bounding_box()
+                    assert box is not None
+                    assert box["x"] + box["width"] <= edge, (path, width)
+                if width > 390:
+                    tall = await page.evaluate("document.querySelector('tbody th .t').getBoundingClientRect().height")
+                    assert tall < 30, "what is short stays on its line"

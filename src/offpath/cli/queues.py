@@ -26,38 +26,41 @@ def list_queues(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     """How one queue stands. A name that nobody has heard of is an empty queue, and said to be so."""
     with opened(options) as jobs:
-        _warn(jobs, options.name)
-        printing.record(plain(jobs.queues.get_sync(options.name)), options.json)
+        info = jobs.queues.get_sync(options.name)
+        _warn(options, jobs, info)
+        printing.record(plain(info), options.json)
     return 0
 
 
 def pause(options: argparse.Namespace) -> int:
     with opened(options) as jobs:
-        _warn(jobs, options.name)
-        return _print(options, jobs.queues.pause_sync(options.name, reason=options.reason))
+        return _print(options, jobs, jobs.queues.pause_sync(options.name, reason=options.reason))
 
 
 def resume(options: argparse.Namespace) -> int:
     with opened(options) as jobs:
-        return _print(options, jobs.queues.resume_sync(options.name))
+        return _print(options, jobs, jobs.queues.resume_sync(options.name))
 
 
 def drain(options: argparse.Namespace) -> int:
     """1 when the time is up and something still runs; it stays paused."""
     timeout = None if options.timeout is None else filters.duration(options.timeout, "--timeout")
     with opened(options) as jobs:
-        _warn(jobs, options.name)
-        return _print(options, jobs.queues.drain_sync(options.name, reason=options.reason, timeout=timeout))
+        return _print(options, jobs, jobs.queues.drain_sync(options.name, reason=options.reason, timeout=timeout))
 
 
-def _warn(jobs: Offpath, name: str) -> None:
-    """Any name will do, so a mistyped one does too."""
-    there = {info.name for info in jobs.queues.list_sync()}
-    if name not in there:
-        printing.say(f"there is no job in queue {name} and nothing declares it")
+def _warn(options: argparse.Namespace, jobs: Offpath, info: QueueInfo) -> None:
+    """Any name will do, since a queue may be new; so a mistyped one does too."""
+    if info.ready or info.scheduled or info.waiting or info.running or info.name in jobs.queues.known():
+        return
+    if options.app:
+        printing.say(f"no live job or task has queue {info.name} yet")
+    else:
+        printing.say(f"no live job has queue {info.name} yet; whether a task has, --app would tell")
 
 
-def _print(options: argparse.Namespace, info: QueueInfo) -> int:
+def _print(options: argparse.Namespace, jobs: Offpath, info: QueueInfo) -> int:
+    _warn(options, jobs, info)
     if options.json:
         printing.as_json(plain(info))
     else:

@@ -1,16 +1,17 @@
 """What is changed: a function for each form. Each asks the admin API for one thing and goes back to a page that says
-what came of it; who did it is in the audit log, in the same transaction."""
+what came of it, or, where nothing did, to the page with the form; who did it is in the audit log, in the same
+transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from ..http.messages import Response
 from .api import Failed
 from .pages import ACTIONS, chosen_of, filter_of, job, wrong
 from .session import Notice
-from .visit import NotHere, Visit
+from .visit import NotHere, Visit, redirect
 
 Action = Callable[[Visit], Awaitable[Response]]
 
@@ -110,6 +111,29 @@ READS: frozenset[Action] = frozenset({show_arguments})
 
 
 async def act(visit: Visit, action: Action) -> Response:
+    """What the action answers, or the page with its form, to say why it cannot. Failed, where that would not help."""
     if action not in READS and not visit.can_write:
         raise Failed(403, {"title": "You may look, and change nothing", "status": 403})
-    return await action(visit)
+    try:
+        return await action(visit)
+    except Failed as error:
+        path, query = page_of(visit.steps, list(visit.form.items()))
+        return visit.refused(error, path, *query)
+
+
+def asked_for(visit: Visit) -> Response:
+    """A form's address, opened as if it were a page: by a reload, or from the history."""
+    path, query = page_of(visit.steps, visit.query)
+    return redirect(visit.link(path, *query), visit.set_cookies)
+
+
+def page_of(steps: Sequence[str], said: Sequence[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
+    """(path, query) of the page that has the form which is sent to `steps`, where `said` is what is in it."""
+    kind, one = steps[:2]
+    if (kind, one) == ("jobs", "bulk"):
+        action = [("action", value) for name, value in said if name == "action" and value in ACTIONS]
+        return "jobs/bulk" if action else "jobs", [*action, *chosen_of(said)]
+    if len(steps) == 3:
+        return f"{kind}/{one}", []
+    named = [("name", value) for name, value in said if name == "name" and value]
+    return f"{kind}/one" if named else kind, named

@@ -25,6 +25,15 @@ class Failed(Exception):
         self.status = status
         self.problem = problem
 
+    @property
+    def said(self) -> str:
+        """In a sentence or two."""
+        said = str(self.problem.get("detail") or self.problem.get("title") or "That did not work")
+        for one in self.problem.get("errors") or []:
+            if str(one.get("detail")) not in said:
+                said += f"; {one.get('parameter') or one.get('pointer')}: {one.get('detail')}"
+        return said if said.endswith(".") else f"{said}."
+
 
 class Call(NamedTuple):
     """One request: `path` as in the table of routes, without what `Admin(path=…)` puts before it."""

@@ -16,7 +16,7 @@ from ..http.guard import ADMIN, Action
 from ..http.messages import Caller, Refused, Response
 from ..http.service import Service
 from . import session as kept
-from .actions import ACTS, act
+from .actions import ACTS, act, asked_for
 from .api import Api, Call, Failed, request
 from .files import serve, version
 from .gate import ALWAYS, Ask, Knocks, Scope, Unknown, at_home, cookies, crosses, headers_of, same_origin
@@ -149,9 +149,11 @@ class Dashboard:
                 return await act(visit, action)
             if method != "POST" and page is not None:
                 return await page(visit)
-            if page is None and action is None:
+            if method != "POST" and action is not None:
+                return asked_for(visit)
+            if page is None:
                 raise NotHere
-            return _plain(405, "That is not done this way.", ("Allow", "GET, HEAD" if page else "POST"))
+            return _plain(405, "That is not done this way.", ("Allow", "GET, HEAD"))
         except NotHere:
             return visit.failed(Failed(404, {"title": "There is no such page", "status": 404}))
         except Failed as error:
@@ -189,7 +191,7 @@ class Dashboard:
         said = visit.form.get("form", "")
         if visit.steps == ("sign-out",):
             if not post:
-                return _plain(405, "That is not done this way.", ("Allow", "POST"))
+                return redirect(visit.link(""), visit.set_cookies)
             if not is_form_token(self._key, session, None, visit.form.get("leave", "")):
                 return self._foreign(visit)
             visit.set_cookies.append(kept.clear_token(secure=visit.secure))

@@ -144,7 +144,11 @@ async def bulk(visit: Visit) -> Response:
         raise wrong(f"The action is one of {', '.join(ACTIONS)}.")
     if not visit.can_write:
         raise Failed(403, {"title": "You may look, and change nothing", "status": 403})
-    seen = await visit.do("POST", "/jobs:preview", {"action": action, "filter": filter_of(chosen)})
+    body = {"action": action, "filter": filter_of(chosen)}
+    try:
+        seen = await visit.do("POST", "/jobs:preview", body)
+    except Failed as error:
+        return visit.refused(error, "jobs", *chosen)
     return visit.page(
         "bulk.html",
         "jobs",

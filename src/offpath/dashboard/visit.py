@@ -16,6 +16,7 @@ from .render import href, render
 from .session import Notice, set_notice
 
 NO_STORE = ("Cache-Control", "no-store")
+NOTICE = 400  # characters: a cookie carries them, and browsers keep 4 KiB
 NAV = (
     ("overview", "", "Overview", "/"),
     ("jobs", "jobs", "Jobs", "/jobs"),
@@ -111,6 +112,13 @@ class Visit:
         """303 to a page, which says what came of it (RFC 9110 section 15.4.4)."""
         cookies = [*self.set_cookies, set_notice(self.key, notice, secure=self.secure)]
         return redirect(href(self.base, path, query), cookies)
+
+    def refused(self, error: Failed, path: str, *query: tuple[str, Any]) -> Response:
+        """Back to the page that asked for it, which says why nothing was done. Failed, where that page would not be
+        there to say so: nobody may do that, there is no such thing, or the store is away."""
+        if error.status in (403, 404) or error.status >= 500:
+            raise error
+        return self.back(path, Notice("failed", f"Nothing was done. {error.said}"[:NOTICE]), *query)
 
     def failed(self, error: Failed) -> Response:
         return self.page("problem.html", "", error.problem.get("title") or "That did not work", error.status,
