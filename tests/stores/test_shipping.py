@@ -89,6 +89,9 @@ def test_every_test_is_under_the_roof() -> None:
     }
     names = [name for part in parts for name in vars(part) if name.startswith("test_")]
     assert sorted(names) == sorted(name for name in suite.__all__ if name.startswith("test_")), "no name twice"
+    here = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    for part in suite.PARTS:
+        assert f"from offpath.testing.stores.{part} import *" in here, f"{part} is run on our own stores, too"
 
 
 def test_every_verb_and_every_method_is_asked() -> None:

@@ -105,10 +105,12 @@ def test_which_share_of_the_attempts_failed(store: Store) -> None:
 
 def test_how_many_workers_are_alive(store: Store, hire: Hire) -> None:
     assert read(store, workers=1) == 0
-    one, two = hire(), hire()
+    judge, _ = hire(), hire()
     assert read(store, workers=1) == 2
-    lose(one, two)
-    assert read(store, workers=1) == 1
+    dead = hire(-1)
+    assert read(store, workers=1) == 2, "its lease has run out"
+    lose(dead, judge)
+    assert read(store, workers=1) == 2
 
 
 def test_how_late_a_schedule_is(store: Store) -> None:

@@ -1,0 +1,1 @@
+from offpath.testing.stores.alerts import *  # noqa: F403
