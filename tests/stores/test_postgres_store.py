@@ -519,23 +519,35 @@ def test_a_fork_leaves_the_parents_connections_alone(postgres_url: str) -> None:
     """gunicorn's preload: the child opens its own; when it ends, the parent's still work."""
     program = textwrap.dedent(
         """
-        import os, sys
+        import asyncio, os, sys
         from offpath.stores.postgres.store import PostgresStore
         from tests.stores.kit import ask, new_job, put, Hand
+        async def here(store):
+            await store.enqueue_here([new_job()])
+        async def one(store):
+            await store.move_in()
+            await here(store)
+            await store.move_out()
         store = PostgresStore(sys.argv[1], announce=lambda hints: None)
         store.open()
         hand = Hand(store)
         put(store, new_job())
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(store.move_in())
+        loop.run_until_complete(here(store))
         pid = os.fork()
         if pid == 0:
             put(store, new_job(), new_job())
+            asyncio.run(one(store))
             assert len(ask(store, store.verbs.counts())) == 1
             store.close()
             sys.exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
         put(store, new_job())
+        loop.run_until_complete(here(store))
+        loop.run_until_complete(store.move_out())
         assert hand.lease.renew(hand.id, 60.0)
-        assert len(hand.claim(10)) == 4
+        assert len(hand.claim(10)) == 7
         hand.close()
         store.close()
         print("both")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import os
@@ -88,6 +89,17 @@ class Counter:
                 raise ConfigurationError("the database is in use already; say where it is before the first call")
             self.settings = replace(self.settings, url=url)
 
+    async def enter(self) -> None:
+        """Open now, for the time that this event loop stays."""
+        store = self.store
+        await asyncio.to_thread(store.open)
+        await store.move_in()
+
+    async def leave(self) -> None:
+        """This event loop does not stay any longer; once for each `enter`."""
+        if (parts := self._parts) is not None:
+            await parts[0].move_out()
+
     def close(self) -> None:
         """Finish what was submitted and close; the next use opens anew."""
         with self._guard:
@@ -171,7 +183,7 @@ class Counter:
 
     def write(self, new: Sequence[NewJob], tx: object | None) -> Awaitable[list[Enqueued]]:
         """Insert rows: in a transaction of our own, or in the caller's."""
-        return self.store.enqueue(new) if tx is None else self._join(new, tx)
+        return self.store.enqueue_here(new) if tx is None else self._join(new, tx)
 
     async def _join(self, new: Sequence[NewJob], tx: object) -> list[Enqueued]:
         answer: Any = self.store.enqueue_on(tx, new)

@@ -289,7 +289,7 @@ class Offpath(Managing, Owners, Batches, Scheduling, Flows, Events, Publishing, 
 
     async def __aenter__(self) -> Self:
         """Open and check the database now: StoreUnavailable, SchemaError. (Without this, the first use does.)"""
-        await asyncio.to_thread(self.store.open)
+        await self._desk.enter()
         self._entered += 1
         return self
 
@@ -297,6 +297,7 @@ class Offpath(Managing, Owners, Batches, Scheduling, Flows, Events, Publishing, 
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._entered -= 1
+        await self._desk.leave()
         if self._entered == 0:
             await asyncio.to_thread(self.close)
 

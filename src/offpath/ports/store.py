@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ..core.change import Change
@@ -70,6 +70,19 @@ class Store(Protocol):
 
     def enqueue(self, jobs: Sequence[NewJob]) -> Pending[list[Enqueued]]:
         """Insert in a transaction of our own, shared with other callers' (group commit); resolves when durable."""
+        ...
+
+    def enqueue_here(self, jobs: Sequence[NewJob]) -> Awaitable[list[Enqueued]]:
+        """The same for whoever awaits it on the running event loop, and never blocks for it: a loop that has moved in
+        may write it itself."""
+        ...
+
+    async def move_in(self) -> None:
+        """The running event loop is here to stay, until as many `move_out`: the store may have connections on it."""
+        ...
+
+    async def move_out(self) -> None:
+        """Finish what this loop has written itself. Nothing when it has not moved in, or the store has been closed."""
         ...
 
     def enqueue_on(self, tx: object, jobs: Sequence[NewJob]) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ...errors import StoreError, StoreUnavailable
 from ...observe import meters
@@ -25,13 +25,21 @@ PATIENCE = 10.0  # seconds for which a group whose commit was not answered is as
 _FAILED: tuple[type[Exception], ...] = (*faults.DRIVER, StoreUnavailable)
 
 
+class Answer(Protocol):
+    """Where what came of an item is put; `deliver` then wakes whoever waits."""
+
+    def set(self, value: list[Enqueued]) -> None: ...
+
+    def fail(self, error: BaseException) -> None: ...
+
+
 class Item(NamedTuple):
-    result: Result[list[Enqueued]]
+    result: Answer
     jobs: Sequence[NewJob]
 
 
 class Committer:
-    """Lives on the store's loop; `add` is called there."""
+    """Lives on one event loop, the store's own or an application's; `add` is called there."""
 
     def __init__(
         self,
@@ -40,8 +48,10 @@ class Committer:
         verbs: PostgresVerbs,
         announce: Callable[[Sequence[Hint]], None],
         spawn: Callable[[Any], None],
+        deliver: Callable[[Iterable[Any]], None] = Result.deliver,
     ) -> None:
         """`pool` is the committer's own; on `others` it writes what must not hold up the rest."""
+        self._deliver = deliver
         self._pool, self._others, self._verbs = pool, others, verbs
         self._announce, self._spawn = announce, spawn
         self._waiting: deque[Item] = deque()
@@ -96,20 +106,19 @@ class Committer:
         rest = iter(answer)
         for item in items:
             item.result.set(list(islice(rest, len(item.jobs))))
-        Result.deliver(item.result for item in items)
+        self._deliver(item.result for item in items)
         if meters.on is not None:
             meters.on.took("offpath_commit_seconds", (), time.perf_counter() - began)
             made = zip(jobs, answer, strict=True)
             meters.on.enqueued((new.job.queue, new.job.task) for new, one in made if not one.existing)
 
-    @staticmethod
-    def _fail(items: list[Item], said: BaseException) -> None:
+    def _fail(self, items: list[Item], said: BaseException) -> None:
         for item in items:
             # One object raised in many tasks would collect all their tracebacks.
             error = type(said)(*said.args) if isinstance(said, StoreError) else said
             error.__cause__ = said.__cause__
             item.result.fail(error)
-        Result.deliver(item.result for item in items)
+        self._deliver(item.result for item in items)
 
     # ── one group ────────────────────────────────────────────────────────────────────────────────────────────────
 

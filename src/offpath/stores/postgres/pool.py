@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -48,6 +49,13 @@ class Pool:
             if not lent.closed and (not self._probe or time.monotonic() - since < FRESH or await lent.answers()):
                 return lent
         return await reach(self.address, self._lock_ms)
+
+    def abandon(self) -> None:
+        """Its loop does not run any more: end the connections without a word."""
+        idle, self._idle = self._idle, []
+        for _, one in idle:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed, which the transport minds
+                one.abandon()
 
     async def close(self) -> None:
         idle, self._idle = self._idle, []

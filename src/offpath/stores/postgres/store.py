@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from ..statements import load
 from . import doctor, session
 from . import schema as tables
 from .address import check_schema, parse, qualify
+from .annex import Annex
 from .exchange import Desk, Exchange
 from .faults import explain
 from .lease import PostgresLease
@@ -61,6 +63,7 @@ class PostgresStore:
         self._pid = os.getpid()
         self._rooms: Rooms | None = None
         self._desks: dict[str, Desk] = {}
+        self._annexes: dict[asyncio.AbstractEventLoop, Annex] = {}
         self._lookout = Lookout(lambda ids: self.read(self.verbs.seen(ids)), self._tell)
 
     # ── opening, closing, the schema ─────────────────────────────────────────────────────────────────────────────
@@ -164,6 +167,9 @@ class PostgresStore:
     def _leave(self) -> None:
         with self._guard:
             rooms, self._rooms = self._rooms, None
+            annexes, self._annexes = self._annexes, {}
+        for annex in annexes.values():
+            annex.end()
         self._lookout.close()
         if rooms is not None:
             rooms.close()
@@ -192,6 +198,30 @@ class PostgresStore:
             result.set([])
             return result
         return self._submit(result, lambda rooms: rooms.enqueue(result, list(jobs)))
+
+    def enqueue_here(self, jobs: Sequence[NewJob]) -> Awaitable[list[Enqueued]]:
+        self._alive()
+        if self._annexes and jobs and not self._closed:
+            annex = self._annexes.get(asyncio.get_running_loop())
+            if annex is not None and all([new.job.key is None for new in jobs]):  # noqa: C419 (a list is quicker)
+                return annex.enqueue(jobs)
+        return self.enqueue(jobs)
+
+    async def move_in(self) -> None:
+        self._alive()
+        loop = asyncio.get_running_loop()
+        annex = self._annexes.setdefault(loop, Annex(self.address, self.verbs, self._tell))
+        annex.guests += 1
+
+    async def move_out(self) -> None:
+        self._alive()
+        loop = asyncio.get_running_loop()
+        annex = self._annexes.get(loop)
+        if annex is not None:
+            annex.guests -= 1
+            if not annex.guests:
+                del self._annexes[loop]
+                await annex.close()
 
     def perform(self, verb: Verb[R] | Maker[R]) -> Pending[R]:
         return self._answer(lambda rooms: rooms.perform(verb))

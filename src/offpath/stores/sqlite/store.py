@@ -172,6 +172,15 @@ class SqliteStore:
     def enqueue(self, jobs: Sequence[NewJob]) -> Pending[list[Enqueued]]:
         return self._submit(Item(Result(), list(jobs), None)) if jobs else _ready([])
 
+    def enqueue_here(self, jobs: Sequence[NewJob]) -> Pending[list[Enqueued]]:
+        return self.enqueue(jobs)  # a commit blocks whoever makes it: not on a loop
+
+    async def move_in(self) -> None:
+        """The writer's thread does for all."""
+
+    async def move_out(self) -> None:
+        """See `move_in`."""
+
     def perform(self, verb: Verb[R] | Maker[R]) -> Pending[R]:
         # One writer at a time: none is given up for another's sake, so that nothing has to be done anew.
         result: Result[R] = self._submit(Item(Result(), None, verb() if callable(verb) else verb))

@@ -8,7 +8,7 @@ import pytest
 from ...core.job import State
 from ...core.outcome import Done
 from ...errors import StoreError
-from ...ports import Enqueued, Hint, JobFilter, Store
+from ...ports import Enqueued, Hint, JobFilter, NewJob, Store
 from .fixtures import Make
 from .kit import HOUR, Hand, ask, change, ended, fresh, live, new_job, now, perform, put, shown, told, wait, watched
 
@@ -138,6 +138,38 @@ def test_enqueue_sync_on_a_loop_cannot_deadlock(store: Store) -> None:
         await asyncio.gather(*waiting)
 
     asyncio.run(main())
+
+
+def test_a_loop_that_has_moved_in_enqueues_as_any_other(store: Store, heard: list[Hint]) -> None:
+    jobs = [watched(key=f"k{n}") if n % 7 == 0 else watched() for n in range(200)]
+    bad = new_job(task=None)
+
+    async def here(*new: NewJob) -> list[Enqueued]:
+        return await store.enqueue_here(new)
+
+    async def main() -> None:
+        await store.move_in()
+        await store.move_in()
+        made = await asyncio.gather(*(here(new) for new in jobs), here(bad), here(), return_exceptions=True)
+        assert made[:200] == [[Enqueued(new.job.id, False)] for new in jobs]
+        assert isinstance(made[200], StoreError)
+        assert made[201] == []
+        assert [hint for hint in heard if hint.kind == "work"]
+        assert await here(new_job(task=jobs[0].job.task, key="k0")) == [Enqueued(jobs[0].job.id, True)]
+        await store.move_out()
+        await here(new_job())
+        await store.move_out()
+        await here(new_job())  # it has left, and is served as whoever never came
+        await store.move_out()
+        store.close()
+        with pytest.raises(StoreError, match="closed"):
+            await here(new_job())
+
+    asyncio.run(main())
+    store.open()
+    assert [row[3] for row in ask(store, store.verbs.counts())] == [202]
+    assert [live(store, new.job.id) for new in jobs] == [new.job for new in jobs]
+    assert told(store, jobs[3].job.id) == [(1, "queued", {})]
 
 
 def test_the_hint_leaves_after_the_commit(store: Store, make: Make, heard: list[Hint]) -> None:
