@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from offpath import Context, Offpath, Queue, ResultTimeout, Retry
+from offpath import Context, Offpath, Queue, ResultTimeout, Retry, Schedule
 from offpath.app.bulk import Tally
 from offpath.errors import ConfigurationError, Conflict, NotFound, StoreError
 from offpath.ports import Statement, Verb
@@ -341,6 +341,41 @@ async def test_somebody_is_told_of_dead_letters(shop: Shop) -> None:
     assert {name: told[name] for name in ("alert", "news", "value", "above", "queue", "within")} == {
         "alert": "bad mail", "news": "raised", "value": 2, "above": 1, "queue": "mail", "within": 3600.0,
     }  # fmt: skip
+
+
+async def test_somebody_is_told_which_schedules_are_late(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    from offpath.engine import alerts
+    from offpath.engine.clock import clock
+
+    jobs = shop.jobs
+
+    @jobs.on_alert("late", schedule_late=60)
+    @jobs.task(queue="pager")
+    async def tell(alert: dict[str, object]) -> None:
+        shop.told.append(alert)
+
+    async def moved(to: str) -> None:
+        def move() -> Verb[None]:
+            yield Statement(f"update offpath_schedule set next_at = {to}", {}, list)
+
+        await jobs.store.perform(move)
+
+    caplog.set_level("INFO", "offpath.alert")
+    async with jobs:
+        for n in range(7):
+            await jobs.schedules.put(f"s{n}", Schedule.every(3600), tell.call({}))
+        await moved("next_at - 7200000000 + rowid")
+        await alerts.look(jobs.store, jobs.registry, clock(jobs.store))
+        await moved("next_at + 7200000000")
+        await alerts.look(jobs.store, jobs.registry, clock(jobs.store))
+        await drain(jobs)
+    assert [(told["news"], told["detail"]) for told in shop.told] == [
+        ("raised", "s0, s1, s2, s3, s4 and 2 more"),
+        ("resolved", ""),
+    ]
+    raised, resolved = (message for message in caplog.messages if message.startswith("alert."))
+    assert raised.endswith("detail='s0, s1, s2, s3, s4 and 2 more'")
+    assert "detail" not in resolved
 
 
 def test_alerts_that_cannot_be(shop: Shop) -> None:

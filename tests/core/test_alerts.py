@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offpath.core.alerts import Rule, alert, judge, rate, rule
+from offpath.core.alerts import LISTED, NAMED, Rule, alert, detail, judge, rate, rule
 from offpath.errors import ConfigurationError
 
 
@@ -110,3 +110,20 @@ def test_what_is_told() -> None:
     told = alert(rule("y", {"age": 60}), "raised", 61_500_000, at, None)
     assert (told["value"], told["above"], told["raised_at"]) == (61.5, 60.0, told["at"])
     assert "within" not in told
+
+
+@pytest.mark.parametrize("given", [{"schedule_late": 30}, {"endpoints_disabled": 0}])
+def test_what_rings_is_named_where_it_has_a_name(given: dict[str, Any]) -> None:
+    told = alert(rule("x", given), "raised", 3, 0, None, ["nightly", "weekly"])
+    assert told["detail"] == "nightly, weekly"
+    assert alert(rule("x", given), "resolved", 0, 0, 0)["detail"] == ""
+    assert "detail" not in alert(rule("x", {"depth": 1}), "raised", 3, 0, None)
+
+
+def test_the_first_few_are_named_and_the_others_counted() -> None:
+    names = [f"s{n}" for n in range(LISTED)]
+    assert detail([]) == ""
+    assert detail(names[:NAMED]) == "s0, s1, s2, s3, s4"
+    assert detail(names[: NAMED + 1]) == "s0, s1, s2, s3, s4 and 1 more"
+    assert detail(names[:-1]) == f"s0, s1, s2, s3, s4 and {LISTED - NAMED - 1} more"
+    assert detail(names) == f"s0, s1, s2, s3, s4 and at least {LISTED - NAMED} more", "no more are counted"

@@ -47,6 +47,7 @@ SCANS = {
     "alert.all": "offpath_alert",  # one row for each rule
     "alert.alive": "offpath_worker",  # one row for each worker
     "alert.disabled": "offpath_endpoint",  # up to a limit
+    "alert.off": "offpath_endpoint",  # the same, when there is something to tell
     "claim.mine": "offpath_job",  # after a claim's answer was lost
     "upkeep.held": "offpath_job",  # once for each dead worker; an index on worker would cost every settle (data model)
     "upkeep.orphaned": "offpath_job",  # once a minute
@@ -105,6 +106,7 @@ USES = {
     "doctor.part": "offpath_job_pkey",
     "doctor.failed": "offpath_history_never_finished_at_idx",
     "alert.failures": "offpath_history_never_finished_at_idx",
+    "alert.late": "offpath_schedule_next",
     "bulk.failed": "offpath_history_never_id_idx",
     "bulk.held": "offpath_job_pkey",
     "bulk.letters": "offpath_history_never_pkey",

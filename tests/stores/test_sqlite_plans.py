@@ -41,6 +41,7 @@ SCANS = {
     "alert.all": "offpath_alert",  # one row for each rule
     "alert.alive": "offpath_worker",  # one row for each worker
     "alert.disabled": "offpath_endpoint",  # up to a limit
+    "alert.off": "offpath_endpoint",  # the same, when there is something to tell
     "upkeep.held": "offpath_job",  # once for each dead worker; an index on worker would cost every settle (data model)
     "upkeep.orphaned": "offpath_job offpath_worker",  # once a minute
     "upkeep.counts": "offpath_job",
@@ -77,6 +78,7 @@ USES = {
     "doctor.part": "sqlite_autoindex_offpath_job_1 (id>?)",
     "doctor.failed": "offpath_history_failing (finished_at>?)",
     "alert.failures": "offpath_history_failing (finished_at>?)",
+    "alert.late": "offpath_schedule_next (next_at>? AND next_at<?)",
     "alert.move": "PRIMARY KEY (name=?)",
     "bulk.failed": "offpath_history_failed",
     "bulk.failed_count": "offpath_history_failed",

@@ -6,7 +6,7 @@ two it stays as it is, so that a value that trembles around a threshold does not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -22,6 +22,8 @@ News = Literal["raised", "resolved"]
 MOST = 1_000_000  # that a rule may wait for, of what is counted
 COUNTED = 10  # times its threshold, to which a rule counts
 PERMILLE = 1_000  # a rate is watched as so many of a thousand
+NAMED = 5  # of what a rule rings for
+LISTED = 1_000  # of the same, that are counted
 
 
 class Shape(NamedTuple):
@@ -31,12 +33,14 @@ class Shape(NamedTuple):
     takes   what may be said beside the threshold and `clear`
     needs   of those, what must be
     below   raised when the value is *less* than the threshold, and resolved when it is no less than `clear`
+    names   what it rings for has names
     """
 
     unit: int = 1
     takes: tuple[str, ...] = ("queue",)
     needs: tuple[str, ...] = ()
     below: bool = False
+    names: bool = False
 
 
 KINDS: Mapping[str, Shape] = MappingProxyType(
@@ -46,8 +50,8 @@ KINDS: Mapping[str, Shape] = MappingProxyType(
         "depth": Shape(),
         "error_rate": Shape(PERMILLE, ("within", "at_least", "queue", "task"), ("within",)),
         "workers": Shape(takes=(), below=True),
-        "schedule_late": Shape(SECOND, ()),
-        "endpoints_disabled": Shape(takes=()),
+        "schedule_late": Shape(SECOND, (), names=True),
+        "endpoints_disabled": Shape(takes=(), names=True),
     }
 )
 """By what is watched. A rule is of exactly one kind: the one whose threshold is given."""
@@ -186,9 +190,18 @@ def judge(rule: Rule, raised: bool, value: int) -> News | None:
     return "resolved" if sign * value <= sign * rule.clear else None
 
 
-def alert(rule: Rule, news: News, value: int, now: int, since: int | None) -> dict[str, Any]:
+def detail(which: Sequence[str]) -> str:
+    """The first few by name, and how many more: "nightly, weekly and 3 more". `which`: up to LISTED of them."""
+    rest = len(which) - NAMED
+    if rest <= 0:
+        return ", ".join(which)
+    return f"{', '.join(which[:NAMED])} and {'at least ' if len(which) >= LISTED else ''}{rest} more"
+
+
+def alert(rule: Rule, news: News, value: int, now: int, since: int | None, which: Sequence[str] = ()) -> dict[str, Any]:
     """What is told, as plain data: ages in seconds, rates from 0 to 1, times as ISO 8601 text in UTC. `since`: when it
-    was raised. Of kind "workers", `above` is what the value has fallen below."""
+    was raised; `which`: the names of what it rings for, where they have some. Of kind "workers", `above` is what the
+    value has fallen below."""
     unit = rule.shape.unit
     told: dict[str, Any] = {
         "alert": rule.name,
@@ -202,6 +215,8 @@ def alert(rule: Rule, news: News, value: int, now: int, since: int | None) -> di
     }
     if rule.within:
         told |= {"within": rule.within / SECOND, "task": rule.task}
+    if rule.shape.names:
+        told["detail"] = detail(which)
     return told
 
 

@@ -21,13 +21,16 @@ async def look(store: Store, registry: Registry, clock: Clock) -> None:
         news = alerts.judge(rule, seen.raised_at is not None, value)
         if news is None:
             continue
-        told = alerts.alert(rule, news, value, now, seen.raised_at)
+        which = await store.read(store.verbs.which(rule, now)) if rule.shape.names else ()
+        told = alerts.alert(rule, news, value, now, seen.raised_at, which)
         job = _job(registry, rule.tell, told, clock.now()) if rule.tell is not None else None
         if not await store.perform(
             partial(store.verbs.move_alert, seen, now if news == "raised" else None, value, job)
         ):
             continue  # another worker was quicker
         what = {"alert": rule.name, "kind": rule.kind, "value": told["value"], "above": told["above"]}
+        if told.get("detail"):
+            what["detail"] = told["detail"]
         if news == "raised":
             signal("alert.raised", **what)
         else:

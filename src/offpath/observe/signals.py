@@ -96,8 +96,12 @@ SIGNALS: dict[str, Sign] = {
     "upkeep.failed": Sign(
         ERROR, ("duty", "error"), "a duty could not be done; it is tried again (an outage: once a minute)"
     ),
-    "alert.raised": Sign(WARNING, ("alert", "kind", "value", "above"), "a rule's threshold was passed; told once"),
-    "alert.resolved": Sign(INFO, ("alert", "kind", "value", "above"), "it is well again; told once"),
+    "alert.raised": Sign(
+        WARNING,
+        ("alert", "kind", "value", "above", "detail"),
+        "a rule's threshold was passed; told once. `detail`: which schedules or endpoints",
+    ),
+    "alert.resolved": Sign(INFO, ("alert", "kind", "value", "above", "detail"), "it is well again; told once"),
     # schedules
     "schedule.declared": Sign(INFO, ("schedule", "when"), "a worker has written down what its code declares"),
     "schedule.fired": Sign(

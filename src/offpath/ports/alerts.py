@@ -16,6 +16,11 @@ class AlertVerbs(Protocol):
         """What the rule watches, how it stands, and the time (µs)."""
         ...
 
+    def which(self, rule: Rule, now: int) -> Verb[list[str]]:
+        """What the rule rings for at `now`, up to LISTED: names of schedules that are later than it allows, the latest
+        first; ids of the disabled endpoints, the last that was first. Of other kinds nothing."""
+        ...
+
     def move_alert(self, seen: AlertRow, raised_at: int | None, value: int, told: NewJob | None) -> Verb[bool]:
         """Raise it, or resolve it (None), and enqueue what tells of it; False, and nothing is written, when somebody
         was quicker."""

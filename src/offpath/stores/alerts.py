@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core import flow
-from ..core.alerts import AlertRow, Rule, rate
+from ..core.alerts import LISTED, AlertRow, Rule, rate
 from ..core.deliveries import BY_HAND
 from ..core.stats import MINUTE
 from ..ports import NewJob, Now, Statement, Verb
@@ -31,6 +31,17 @@ class AlertVerbs(SharedVerbs):
         value = yield from look[rule.kind](rule, now)
         found: list[tuple[Any, ...]] = yield Statement(self.sql["alert.get"], {"name": rule.name}, rows.plain)
         return value, AlertRow(*found[0]) if found else AlertRow(rule.name, 0, None, 0), now
+
+    def which(self, rule: Rule, now: int) -> Verb[list[str]]:
+        if rule.kind == "schedule_late":
+            late = {"before": now - rule.above, "limit": LISTED}
+            names: list[str] = yield Statement(self.sql["alert.late"], late, rows.column)
+            return names
+        if rule.kind == "endpoints_disabled":
+            off = {"by_hand": BY_HAND, "limit": LISTED}
+            found: list[tuple[str, int]] = yield Statement(self.sql["alert.off"], off, rows.plain)
+            return [id for id, _ in sorted(found, key=lambda row: (-row[1], row[0]))]
+        return []
 
     def alerts(self) -> Verb[list[AlertRow]]:
         found: list[tuple[Any, ...]] = yield Statement(self.sql["alert.all"], {}, rows.plain)

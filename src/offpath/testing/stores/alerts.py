@@ -126,6 +126,27 @@ def test_how_late_a_schedule_is(store: Store) -> None:
     assert 30 * SECOND <= read(store, schedule_late=1) < 90 * SECOND
 
 
+def which(store: Store, at: int, **given: object) -> list[str]:
+    return ask(store, store.verbs.which(alerts.rule("x", given), at))
+
+
+def test_which_schedules_are_later_than_a_rule_allows(store: Store) -> None:
+    at = now()
+    assert which(store, at, schedule_late=1) == []
+    late = [a_row(name, next_at=at - behind * SECOND) for name, behind in (("a", 40), ("b", 90), ("c", 30), ("d", 20))]
+    keep(store, *late, a_row("e", next_at=at - 900 * SECOND, paused=True), a_row("f", next_at=None), a_row("g"))
+    assert which(store, at, schedule_late=30) == ["b", "a"], "the one that is furthest behind first"
+    assert which(store, at, depth=1) == []
+
+
+def test_which_endpoints_were_disabled_the_last_that_was_first(store: Store) -> None:
+    assert which(store, now(), endpoints_disabled=0) == []
+    gone, silent = "the endpoint answered 410 Gone", "no success for 5 days"
+    reasons = ((gone, 2), (silent, 3), ("disabled by its owner", 4), (None, 5), (gone, 1))
+    ids = [add(store, enabled=reason is None, reason=reason, updated_at=at).id for reason, at in reasons]
+    assert which(store, now(), endpoints_disabled=0) == [ids[1], ids[0], ids[4]]
+
+
 def test_endpoints_that_failed_are_counted_and_those_switched_off_are_not(store: Store) -> None:
     assert read(store, endpoints_disabled=0) == 0
     reasons = ("the endpoint answered 410 Gone", "no success for 5 days", "disabled by its owner", None)

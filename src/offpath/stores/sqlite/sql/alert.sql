@@ -30,3 +30,13 @@ select min(next_at) from offpath_schedule where paused = 0 and next_at is not nu
 -- name: disabled
 -- By what became of what was sent there, not by hand.
 select count(*) from (select 1 from offpath_endpoint where enabled = 0 and reason not like :by_hand || '%' limit :limit)
+
+-- name: late
+-- The schedules that are further behind than a rule allows: asked when there is something to tell.
+select name from offpath_schedule
+where paused = 0 and next_at is not null and next_at < :before
+order by next_at limit :limit
+
+-- name: off
+-- The endpoints that `disabled` counts, and since when they are as they are: asked when there is something to tell.
+select id, updated_at from offpath_endpoint where enabled = 0 and reason not like :by_hand || '%' limit :limit
