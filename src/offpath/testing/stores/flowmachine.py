@@ -313,3 +313,21 @@ def test_a_flow_and_its_model_go_the_same_way(migrated: Databases, examples: int
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )
+
+
+def test_a_race_for_what_was_canceled_is_over_all_the_same(migrated: Databases) -> None:
+    """Its first ends it, and the others are not needed, although nothing is handed on any more."""
+    ways = (Way(0, "0", race=True), Way(1, "0", race=True))
+    after = Way(2, "", Policy.CONTINUE)
+    machine = FlowMachine(migrated)
+    try:
+        machine.first(graph(Part(CALL, (), None), part(0), Part(CALL, ways, "x"), Part(CALL, (after,), None)))
+        (model,) = machine.flows.values()
+        first, other, child, _ = ids = list(model.nodes)
+        machine.cancel_part(0, sorted(ids).index(child))
+        machine.claim(4)
+        machine.settle(first, 1)
+        machine.both_stand_alike()
+        assert model.nodes[other].state == "canceled"
+    finally:
+        machine.teardown()

@@ -155,8 +155,8 @@ class FlowModel:
                     self.won.add(("", path))
                     self.beaten.append([p for p, way in self.ways if way.race and way.path == path])
                     changed = True
-        for id, node in list(self.nodes.items()):  # a race may be over before its child can run
-            if node.state == "waiting" and not node.handler:
+        for id, node in list(self.nodes.items()):  # a race may be over before its child can run, or after it has ended
+            if not node.handler:
                 changed = self._race(id, node) or changed
         return changed
 
