@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from offpath.cli.workers import COLUMNS
+from offpath.core import alerts
 from offpath.core.alerts import AlertRow
 from offpath.core.ids import is_id
 from offpath.core.outcome import Errored, error
 from offpath.ports.webhooks import EndpointRow, NewAttempt, NewDelivery
-from offpath.testing.stores.kit import POLICY, Hand, fresh, now, perform
+from offpath.testing.stores.kit import POLICY, Hand, ask, fresh, now, perform
 
 from .conftest import Shop
 
@@ -119,7 +120,10 @@ def test_webhooks_across_tenants(shop2: Shop) -> None:
     for text in (shop2.run("webhooks", "endpoints").stdout, json.dumps(shop2.told("webhooks", "show", one.id))):
         assert "sealed" not in text
     assert "\u202e" not in shop2.run("webhooks", "endpoints").stdout
-    assert shop2.told("webhooks", "disable", one.id, "--reason", "asked for it")["reason"] == "asked for it"
+    disabled = shop2.told("webhooks", "disable", one.id, "--reason", "asked for it")
+    assert disabled["reason"] == "disabled by an operator: asked for it"
+    rule = alerts.rule("off", {"endpoints_disabled": 0})
+    assert ask(shop2.module.jobs.store, shop2.module.jobs.store.verbs.reading(rule))[0] == 0, "it has not failed"
     assert [row["id"] for row in shop2.told("webhooks", "endpoints", "--disabled")] == [one.id]
     assert shop2.run("webhooks", "test", one.id).returncode == 1, "it is disabled"
     assert shop2.told("webhooks", "enable", one.id)["state"] == "enabled"
