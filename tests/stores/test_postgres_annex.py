@@ -58,15 +58,36 @@ async def test_it_does_without_the_stores_thread(store: PostgresStore) -> None:
     await store.move_out()
 
 
-async def test_those_who_gather_share_a_statement(store: PostgresStore, postgres_url: str) -> None:
+@pytest.mark.parametrize(("callers", "groups"), [(30, 1), (200, 2)])
+async def test_those_who_gather_share_a_statement_and_many_share_two(
+    store: PostgresStore, postgres_url: str, callers: int, groups: int
+) -> None:
     await store.move_in()
     await store.enqueue_here([new_job()])
-    said = await asyncio.gather(*(store.enqueue_here([new_job()]) for _ in range(50)))
-    assert len({one.id for [one] in said}) == 50
+    said = await asyncio.gather(*(store.enqueue_here([new_job()]) for _ in range(callers)))
+    assert len({one.id for [one] in said}) == callers
     # Rows of one statement have one transaction's number.
     async with await psycopg.AsyncConnection.connect(postgres_url) as other:
-        found = await (await other.execute("select count(distinct xmin::text) from offpath_job")).fetchone()
-    assert found == (2,)
+        found = await (
+            await other.execute("select xmin::text, count(*) from offpath_job group by 1 order by 2")
+        ).fetchall()
+    assert [count for _, count in found] == [1, *[callers // groups] * groups]
+    await store.move_out()
+
+
+async def test_a_second_group_leaves_while_the_first_is_held_up(store: PostgresStore, postgres_url: str) -> None:
+    await store.move_in()
+    async with await psycopg.AsyncConnection.connect(postgres_url) as tx:
+        await tx.execute("lock table offpath_job in share mode")
+        waiting = [asyncio.ensure_future(store.enqueue_here([new_job()])) for _ in range(100)]
+        async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as other:
+            stuck = (
+                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            )
+            while await (await other.execute(stuck)).fetchone() != (2,):
+                await asyncio.sleep(0.01)
+        await tx.rollback()
+    assert len(await asyncio.gather(*waiting)) == 100
     await store.move_out()
 
 

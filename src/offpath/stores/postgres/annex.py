@@ -18,6 +18,7 @@ from .committer import Committer, Item
 from .pool import Pool
 from .verbs import PostgresVerbs
 
+LINES = 2  # connections: the second one is opened when many gather
 LAST = 5.0  # s that whoever closes the store from another thread waits for the loop
 
 
@@ -29,8 +30,8 @@ class Annex:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
-        self._pool = Pool(address, 1)
-        self._committer = Committer(self._pool, self._pool, verbs, announce, self._spawn, _delivered)
+        self._pool = Pool(address, LINES)
+        self._committer = Committer(self._pool, self._pool, verbs, announce, self._spawn, _delivered, LINES)
 
     def enqueue(self, jobs: Sequence[NewJob]) -> asyncio.Future[list[Enqueued]]:
         """Without keys: those may wait for others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,7 @@ from .pool import Pool
 from .session import Session, explained
 from .verbs import PostgresVerbs
 
+SPLIT = 32  # callers that are worth a group of their own
 MAX_GROUP = 1_000  # jobs in one statement: bounds how long the others wait for its commit
 PATIENCE = 10.0  # seconds for which a group whose commit was not answered is asked for again
 _FAILED: tuple[type[Exception], ...] = (*faults.DRIVER, StoreUnavailable)
@@ -49,32 +51,50 @@ class Committer:
         announce: Callable[[Sequence[Hint]], None],
         spawn: Callable[[Any], None],
         deliver: Callable[[Iterable[Any]], None] = Result.deliver,
+        lines: int = 1,
     ) -> None:
-        """`pool` is the committer's own; on `others` it writes what must not hold up the rest."""
-        self._deliver = deliver
+        """`pool` is the committer's own; on `others` it writes what must not hold up the rest. `lines`: groups on their
+        way at once, where many callers gather."""
+        self._deliver, self._lines = deliver, lines
         self._pool, self._others, self._verbs = pool, others, verbs
         self._announce, self._spawn = announce, spawn
         self._waiting: deque[Item] = deque()
-        self._busy = False
+        self._busy = 0  # lines
+        self._flying = 0  # items
 
     def add(self, item: Item) -> None:
         self._waiting.append(item)
-        if not self._busy:
-            self._busy = True
+        self._go()
+
+    def _go(self) -> None:
+        """A group alone on its way leaves one side idle: its callers while the server works, the server while they do.
+        Two take turns; but small ones cost more than that saves."""
+        if not self._busy or (self._busy < self._lines and len(self._waiting) >= SPLIT):
+            self._busy += 1
             self._spawn(self._run())
 
     async def _run(self) -> None:
         try:
             while self._waiting:
-                items: list[Item] = []
-                size = 0
-                while self._waiting and size < MAX_GROUP:
-                    items.append(self._waiting.popleft())
-                    size += len(items[-1].jobs)
-                await self._write(items, self._pool)
+                items = self._take()
+                self._go()
+                try:
+                    await self._write(items, self._pool)
+                finally:
+                    self._flying -= len(items)
                 await asyncio.sleep(0)  # whoever just called gets into the next group
         finally:
-            self._busy = False
+            self._busy -= 1
+
+    def _take(self) -> list[Item]:
+        most = max(SPLIT, math.ceil((len(self._waiting) + self._flying) / self._lines))
+        items: list[Item] = []
+        size = 0
+        while self._waiting and size < MAX_GROUP and len(items) < most:
+            items.append(self._waiting.popleft())
+            size += len(items[-1].jobs)
+        self._flying += len(items)
+        return items
 
     async def _write(self, items: list[Item], pool: Pool, *, patient: bool = False) -> None:
         """All of them together; if that fails, each by itself, so that only the culprit hears of it."""
