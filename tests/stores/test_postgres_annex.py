@@ -81,11 +81,13 @@ async def test_a_second_group_leaves_while_the_first_is_held_up(store: PostgresS
         await tx.execute("lock table offpath_job in share mode")
         waiting = [asyncio.ensure_future(store.enqueue_here([new_job()])) for _ in range(100)]
         async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as other:
-            stuck = (
-                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-            )
-            while await (await other.execute(stuck)).fetchone() != (2,):
+            stuck = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = %s"
+            for _ in range(6_000):
+                if await (await other.execute(stuck, ["Lock"])).fetchone() == (2,):
+                    break
                 await asyncio.sleep(0.01)
+            else:
+                raise AssertionError("only one of them has left")
         await tx.rollback()
     assert len(await asyncio.gather(*waiting)) == 100
     await store.move_out()
