@@ -253,7 +253,7 @@ def test_a_look_that_takes_long_is_not_waited_for_nor_begun_twice(lite: Offpath)
 
 
 def client(app: Any, host: str = "127.0.0.1") -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(host, 5)), base_url="http://t.test")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(host, 5)), base_url="http://127.0.0.1:8000")
 
 
 @pytest.mark.parametrize("kind", ["fastapi", "starlette"])
@@ -282,6 +282,30 @@ async def test_only_this_machine_reads_the_page_unless_more_is_said(
                 assert refused.status_code == 403
                 assert "OFFPATH_METRICS_TOKEN" in refused.json()["detail"]
             assert (await near.post(path)).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("host", "version", "status"),
+    [
+        ("localhost:8000", "1.1", 200),
+        ("[::1]:8000", "2", 200),
+        ("shop.example.com", "1.0", 403),  # nginx's proxy_pass without more
+        ("127.0.0.1:8000", "1.0", 403),
+        ("evil.example:8000", "1.1", 403),  # a name of somebody's that leads to 127.0.0.1
+        ("127.0.0.1.evil.example", "1.1", 403),
+    ],
+)
+async def test_a_proxy_that_says_nothing_of_itself_and_a_foreign_name_are_not_this_machine(
+    host: str, version: str, status: int, lite: Offpath, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OFFPATH_METRICS_TOKEN", raising=False)
+    metrics = Metrics(lite)
+
+    async def served(scope: Any, receive: Any, send: Any) -> None:
+        await metrics({**scope, "http_version": version}, receive, send)
+
+    async with client(served) as near:
+        assert (await near.get("/", headers={"host": host})).status_code == status
 
 
 async def test_a_token_opens_it_from_everywhere_and_nothing_else_does(

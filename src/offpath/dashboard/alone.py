@@ -10,9 +10,10 @@ from ..admin import Admin
 from ..app import Offpath
 from ..errors import ConfigurationError
 from ..http.face import Face
+from ..http.home import loopback
 from ..http.messages import Caller
 from .asgi import LOCAL, Dashboard, keeper
-from .gate import Scope, Unknown, loopback
+from .gate import Scope, Unknown
 
 SHORTEST = 16  # characters of a token
 

@@ -13,13 +13,14 @@ from ..core.checks import number
 from ..http.asgi import Receive, Send, answer, read_body, send_response
 from ..http.faults import response_to
 from ..http.guard import ADMIN, Action
+from ..http.home import at_home
 from ..http.messages import Caller, Refused, Response
 from ..http.service import Service
 from . import session as kept
 from .actions import ACTS, act, asked_for
 from .api import Api, Call, Failed, request
 from .files import serve, version
-from .gate import ALWAYS, Ask, Knocks, Scope, Unknown, at_home, cookies, crosses, headers_of, same_origin
+from .gate import ALWAYS, Ask, Knocks, Scope, Unknown, cookies, crosses, headers_of, same_origin
 from .pages import PAGES
 from .render import environment as prepare
 from .render import render
@@ -95,7 +96,7 @@ class Dashboard:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
         """None: it has been answered."""
         headers, path, method = headers_of(scope), path_of(scope), scope["method"]
-        if self._ask is None and not at_home(scope, headers):
+        if self._ask is None and not at_home(scope):
             return _plain(403, CLOSED)
         if path == "":
             return redirect(f"{str(scope['path']).rpartition('/')[2]}/", status=307)

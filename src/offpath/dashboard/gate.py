@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,9 +25,6 @@ ALWAYS = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 """On every answer."""
-
-_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-
 
 KNOCKS, SPELL, PEERS = 10, 60.0, 1_024  # failed sign-ins of a peer, in so many seconds, of so many peers
 
@@ -71,32 +67,6 @@ def headers_of(scope: Scope) -> dict[str, list[str]]:
     for name, value in scope["headers"]:
         found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     return found
-
-
-def at_home(scope: Scope, headers: Mapping[str, list[str]]) -> bool:
-    """Does a browser on this very machine ask, and for this machine by its own name?
-
-    The name too: a page of anybody's may point its own name at 127.0.0.1 (DNS rebinding). And nothing that says that
-    a proxy passed it on: who is behind one cannot be known. (HTTP/1.0 is what proxies speak by default, no browser.)
-    """
-    peer = (scope.get("client") or ("",))[0]
-    if not loopback(peer) or scope.get("http_version") == "1.0" or any(name in headers for name in _FORWARDED):
-        return False
-    hosts = headers.get("host", [])
-    if len(hosts) != 1:
-        return False
-    try:
-        name = urlsplit(f"//{hosts[0]}").hostname or ""
-    except ValueError:
-        return False
-    return name == "localhost" or loopback(name)
-
-
-def loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def same_origin(headers: Mapping[str, list[str]], known: Collection[str] = ()) -> bool:

@@ -9,6 +9,7 @@
     reply       a result that is no JSON                          face        one configured face, for the integrations
     conditional preconditions and entity tags                     coding      a tag for each content coding
     patch       JSON Patch and merge patch, behind a guard        patched     a PATCH request → a valid document
+    home        does this very machine ask
 
 What a task may need from here is `Reply`, and `conditional.recheck` for a precondition that it has to keep.
 

@@ -7,11 +7,11 @@ import hmac
 import inspect
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
-from ipaddress import ip_address
 from typing import Any
 
 from ..app import Offpath
 from ..errors import ConfigurationError
+from ..http.home import at_home
 from ..observe import meters
 from ..observe.pulse import pulses
 from . import health
@@ -23,7 +23,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Allow = Callable[[Scope], bool | Awaitable[bool]]
 
 TOKEN = "OFFPATH_METRICS_TOKEN"  # noqa: S105
-_PROXIES = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"})
 _NO_STORE = (b"cache-control", b"no-store")
 
 
@@ -35,8 +34,9 @@ class Metrics:
     public  everyone may
     store   with what the database says; False: leave that to another process
 
-    Without any of them only this machine may read, and nobody through a proxy; others are answered 403. It says nothing
-    of a job but the names of its task and queue. MissingExtraError when there is no prometheus-client.
+    Without any of them only this machine may read, by its own name (127.0.0.1, localhost) and not through a proxy;
+    others are answered 403. It says nothing of a job but the names of its task and queue. MissingExtraError when there
+    is no prometheus-client.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Metrics:
             await _refuse(send, scope, 405, "GET is all there is", (b"allow", b"GET, HEAD"))
         elif not await self._may(scope):
             why = (
-                f"metrics are for this machine, for a bearer token ({TOKEN}) and for whom allow= lets in"
+                f"metrics are for this machine by its own name, a bearer token ({TOKEN}) and for whom allow= lets in"
                 if self._token is None
                 else "a bearer token is needed"
             )
@@ -92,7 +92,7 @@ class Metrics:
             said = self._allow(scope)
             if bool(await said if inspect.isawaitable(said) else said):
                 return True
-        return self._token is None and _near(scope)
+        return self._token is None and at_home(scope)
 
 
 class Health:
@@ -129,17 +129,6 @@ def _bears(scope: Scope, token: bytes) -> bool:
             kind, _, said = value.partition(b" ")
             return kind.lower() == b"bearer" and hmac.compare_digest(said.strip(), token)
     return False
-
-
-def _near(scope: Scope) -> bool:
-    """From this machine, and no proxy stands between."""
-    client = scope.get("client")
-    if not client or any(name in _PROXIES for name, _ in scope["headers"]):
-        return False
-    try:
-        return ip_address(client[0]).is_loopback
-    except ValueError:
-        return False
 
 
 async def _refuse(send: Send, scope: Scope, status: int, why: str, *more: tuple[bytes, bytes]) -> None:
