@@ -6,6 +6,7 @@ import re
 import httpx
 import pytest
 
+from offpath.testing import drain
 from tests.dashboard.place import Board, send
 
 pytestmark = pytest.mark.anyio
@@ -56,6 +57,25 @@ async def test_what_a_job_allows_no_more_is_said_on_its_page(board: Board) -> No
             assert notice.startswith("Nothing was done. ")
             assert why in notice
             assert notice.endswith(".")
+
+
+@pytest.mark.parametrize("task", ["breaks", "counts"])
+async def test_canceled_too_late_is_said_to_be_so(board: Board, task: str) -> None:
+    job = await board.task(task).enqueue(**{"breaks": {"text": "x"}, "counts": {"to": 1}}[task])
+    await drain(board.jobs)
+    [ended] = [one.state async for one in board.jobs.list()]
+    async with board.client() as client:
+        page, notice = await followed(client, await send(client, f"jobs/{job.id}/cancel", "queues/one?name=default"))
+    assert page == f"jobs/{job.id}"
+    assert notice == f"Nothing was done. It had ended before: {ended}."
+    assert ended == {"breaks": "failed", "counts": "succeeded"}[task]
+
+
+async def test_canceled_before_it_ran_is_canceled(board: Board) -> None:
+    job = await board.breaks.enqueue(text="x")
+    async with board.client() as client:
+        _, notice = await followed(client, await send(client, f"jobs/{job.id}/cancel", LIVE))
+    assert notice == "It is canceled."
 
 
 async def test_where_the_page_could_not_say_it_the_answer_does(board: Board) -> None:

@@ -33,8 +33,11 @@ async def retry(visit: Visit) -> Response:
 
 async def cancel(visit: Visit) -> Response:
     id = visit.steps[1]
-    await visit.do("POST", "/jobs/{job_id}/cancel", _reason(visit), job_id=id)
-    return visit.back(f"jobs/{id}", Notice("done", "It was asked to stop."))
+    made = await visit.do("POST", "/jobs/{job_id}/cancel", _reason(visit), job_id=id)
+    if made["state"] in ("succeeded", "failed"):  # the API is content: whoever canceled wants it to be over
+        return visit.back(f"jobs/{id}", Notice("failed", f"Nothing was done. It had ended before: {made['state']}."))
+    said = "It is canceled." if made["state"] == "canceled" else "It was asked to stop."
+    return visit.back(f"jobs/{id}", Notice("done", said))
 
 
 async def delete(visit: Visit) -> Response:
