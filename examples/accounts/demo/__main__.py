@@ -32,6 +32,8 @@ offpath takes work off the request's critical path and loses none of it.
 Here: a small user service (examples/accounts) on {name}, an API process and {workers}.
 """
 KINDS = ("redis", "rabbitmq", "kafka", "sqs", "none")
+SETTINGS = ("OFFPATH_", "ACCOUNTS_", "AUTH_")
+MEANT = ("OFFPATH_TEST_", "OFFPATH_DEV", "OFFPATH_LEASE")  # servers that are there; a shorter wait for the dead
 WORKERS = {1: "a worker process", 2: "two worker processes"}
 
 
@@ -112,6 +114,7 @@ def main() -> int:
         parser.error("--members belongs to --broker")
     if options.broker is not None and options.postgres is not None:
         parser.error("--broker has a story of its own, on SQLite: leave --postgres out")
+    forget_settings()
     terminal = Terminal()
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="offpath-demo-") as folder:
@@ -142,6 +145,14 @@ def main() -> int:
     for sentence in terminal.failed:
         terminal.say(f"did not hold: {sentence}")
     return 1 if terminal.failed else 0
+
+
+def forget_settings() -> None:
+    """Of the shell that this was started in: they are of another application and its database, such as OFFPATH_APP,
+    which our own documents say to export. The story brings its own, and its processes inherit them."""
+    for name in list(os.environ):
+        if name.startswith(SETTINGS) and not name.startswith(MEANT):
+            del os.environ[name]
 
 
 async def two_services(terminal: Terminal, folder: Path, kind: str, members: int) -> None:
