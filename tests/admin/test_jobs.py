@@ -7,6 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from offpath import Schedule
 from offpath.core.outcome import Done
 from tests.http.site import BOTH, Hand, Site
 
@@ -215,6 +216,30 @@ async def test_retry_cancel_and_delete(site: Site, worker: Hand) -> None:
         assert (await writer.post(f"{one}/cancel", json={"reason": "\u0000"})).status_code == 422
         assert (await writer.post(f"{one}/cancel", content=b"{", headers=JSON)).status_code == 400
         assert (await writer.post(f"{one}/cancel", content=b"{}", headers={"content-type": "a/b"})).status_code == 415
+
+
+async def test_whoever_may_change_and_not_look_is_told_what_was_changed_and_no_more(site: Site, worker: Hand) -> None:
+    job = await site.echo.using(key=CANARY, owner=CANARY).enqueue(1)
+    await worker.fail(await worker.claim(), detail=CANARY, traceback=CANARY)
+    await site.jobs.schedules.put("nightly", Schedule.every(timedelta(hours=1)), site.echo.call(1))
+    one, bulk = f"/admin/jobs/{job.id}", {"action": "cancel", "filter": {"state": "ready"}}
+    told = {"id", "state", "canceling", "url"}
+    async with site.client("scribe") as scribe, site.client("root") as root:
+        for path, body, status, names in (
+            (f"{one}/cancel", None, 200, told),
+            (f"{one}/retry", None, 202, told),
+            ("/admin/jobs:bulk", bulk, 202, told),
+            ("/admin/queues/default/pause", {"reason": "x"}, 200, {"name", "paused"}),
+            ("/admin/queues/default/resume", None, 200, {"name", "paused"}),
+            ("/admin/schedules/nightly/pause", None, 200, {"name", "paused"}),
+            ("/admin/schedules/nightly/resume", None, 200, {"name", "paused"}),
+            ("/admin/schedules/nightly/run", None, 202, told),
+        ):
+            answer = await scribe.post(path, json=body)
+            assert (answer.status_code, set(answer.json())) == (status, names), path
+            assert CANARY not in answer.text
+        assert (await scribe.post("/admin/jobs:preview", json=bulk)).status_code == 403
+        assert CANARY in (await root.post(f"{one}/cancel")).text, "who may look is shown it"
 
 
 async def test_a_job_whose_key_a_live_one_has_is_not_run_again(site: Site) -> None:

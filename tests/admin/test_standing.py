@@ -9,14 +9,17 @@ import httpx
 import pytest
 from fastapi import Header
 
-from offpath import Limit, Schedule
+from offpath import Limit, Queue, Schedule
+from offpath.admin import Admin
 from offpath.core.ids import uuid7
+from offpath.core.limits import Rule
 from offpath.core.options import SECOND
 from offpath.core.stats import MINUTE, Line
 from offpath.core.workers import About
 from offpath.integrations.fastapi import Caller
 from offpath.ports.webhooks import EndpointRow
 from offpath.webhooks import Webhooks, rotation
+from tests import files
 from tests.http.site import BOTH, Hand, Site, beside
 
 pytestmark = pytest.mark.anyio
@@ -27,8 +30,8 @@ def caller_of(authorization: Annotated[str | None, Header()] = None) -> Caller |
     if not authorization:
         return None
     name, _, tenant = authorization.partition("@")
-    may = {"root": {"offpath.read", "offpath.write"}, "reader": {"offpath.read"}}.get(name, set())
-    return Caller(name, tenant, frozenset(may))
+    may = {"root": {"offpath.read", "offpath.write"}, "reader": {"offpath.read"}, "scribe": {"offpath.write"}}
+    return Caller(name, tenant, frozenset(may.get(name, set())))
 
 
 async def got(client: httpx.AsyncClient, path: str, status: int = 200) -> Any:
@@ -203,6 +206,41 @@ async def test_limits(site: Site, root: httpx.AsyncClient, worker: Hand) -> None
     assert [one["running"] for one in per["buckets"]] == [2, 1]
 
 
+async def test_whose_a_limit_is_however_a_queue_or_a_task_is_called(tmp_path: Path) -> None:
+    long = "a queue with a name that is shortened " * 5
+    shared, own = Limit(name="api", concurrency=4), Limit(concurrency=2)
+    queues = [
+        Queue("a/b", limit=own),
+        Queue("c", limits=[Limit(concurrency=1, per="d.e"), shared]),
+        Queue("f#2", limit=own),
+        Queue(long, limit=own),
+    ]
+    files.with_tables(tmp_path / "jobs.db")
+    site = Site(tmp_path, settings={"queues": queues}, caller=caller_of, admin=Admin())
+
+    @site.jobs.task(name="x/y", limits=[own, own, shared])
+    async def task() -> None: ...
+
+    store = site.jobs.store
+    gone = [Rule("queue:old/er", 1, None, 1), Rule("task:older", 1, None, 1)]  # of another version of the application
+    await store.perform(store.verbs.declare([*site.jobs.registry.limits.rules(), *gone]))
+    async with site.client("root") as root:
+        told = {one["name"]: (one["queue"], one["task"]) for one in (await got(root, "/limits"))["items"]}
+    shortened = told.pop(next(name for name in told if "…" in name))
+    assert shortened == (long, None)
+    assert told == {
+        "limit:api": (None, None),
+        "queue:a/b": ("a/b", None),
+        "queue:c/d.e": ("c", None),
+        "queue:f#2": ("f#2", None),
+        "queue:old/er": (None, None),
+        "task:older": (None, "older"),
+        "task:x/y": (None, "x/y"),
+        "task:x/y#2": (None, "x/y"),
+    }
+    site.jobs.close()
+
+
 def endpoint(site: Site, webhooks: Webhooks, owner: str, tenant: str, **more: Any) -> EndpointRow:
     now = site.jobs.store.now()
     row = EndpointRow(
@@ -247,6 +285,9 @@ async def test_endpoints_whoever_they_belong_to(site: Site, root: httpx.AsyncCli
         "endpoint.resend", "endpoint.enable", "endpoint.disable", "endpoint.test",
     ]  # fmt: skip
     assert {actor for actor, _, _ in await acts(site)} == {"root"}
+    async with site.client("scribe") as scribe:
+        assert await did(scribe, f"{path}/disable") == {"id": hers.id, "enabled": False}
+        assert await did(scribe, f"{path}/enable") == {"id": hers.id, "enabled": True}
     for missing in (hers.id[:-1] + "0", "no-id"):
         await got(root, f"/endpoints/{missing}", 404)
     await got(root, "/endpoints?enabled=perhaps", 400)

@@ -18,7 +18,7 @@ from ..http.reading import members, wrong
 from ..http.service import Service
 from ..ports import Found
 from . import documents
-from .jobs import DOCUMENT, ONE, STRIDE, document, find
+from .jobs import BLIND, DOCUMENT, ONE, STRIDE, document, find
 from .reading import asked, filters, job_id
 from .schemas import BODIED, FILTER, FLAG, JOB, TEXT, WHOLE, list_, maybe, object_, takes
 from .table import Row
@@ -182,12 +182,12 @@ ROWS = (
         "admin_retry_job", "POST", ONE + "/retry", retry, "Run a finished job again, as a new one",
         {202: "The new job; `Location` is its URL."}, DOCUMENT,
         takes(object_(max_attempts={**maybe(WHOLE), "minimum": 1, "description": "Default: as many as before."})),
-        ("no-job", "job-live", "job-conflict", "invalid-parameter", *BODIED),
+        ("no-job", "job-live", "job-conflict", "invalid-parameter", *BODIED), blind=BLIND,
     ),
     Row(
         "admin_cancel_job", "POST", ONE + "/cancel", cancel, "Ask a job to stop",
         {200: "It had ended, or has ended now.", 202: "It runs, and has been asked to stop."}, DOCUMENT,
-        takes(object_(reason=maybe(TEXT))), ("no-job", "job-conflict", "invalid-parameter", *BODIED),
+        takes(object_(reason=maybe(TEXT))), ("no-job", "job-conflict", "invalid-parameter", *BODIED), blind=BLIND,
     ),
     Row(
         "admin_delete_job", "DELETE", ONE, delete, "Erase a job that has ended, its arguments and its result",
@@ -202,6 +202,6 @@ ROWS = (
     Row(
         "admin_change_jobs", "POST", "/jobs:bulk", bulk, "Do something to all jobs that a filter means",
         {202: "The job that does it, page by page; `Location` is its URL. Cancel it to stop there."}, DOCUMENT,
-        takes(_MANY, required=True), ("invalid-parameter", *BODIED),
+        takes(_MANY, required=True), ("invalid-parameter", *BODIED), blind=BLIND,
     ),
 )  # fmt: skip

@@ -177,6 +177,7 @@ _AGAIN = object_("", delivery=TEXT, operation=TEXT, since=TIME) | {"minPropertie
 _ONE = "/endpoints/{endpoint_id}"
 _REFUSES = ("no-endpoint", "invalid-parameter")
 _DOES = (*_REFUSES, "no-webhooks")
+_BLIND = ("id", "enabled")
 ROWS = (
     Row(
         "admin_list_endpoints", "GET HEAD", "/endpoints", listed, "All webhook endpoints, newest first",
@@ -196,11 +197,12 @@ ROWS = (
     ),
     Row(
         "admin_enable_endpoint", "POST", _ONE + "/enable", enable, "Send to an endpoint again",
-        {200: "As it is now."}, ENDPOINT, refusals=_DOES,
+        {200: "As it is now."}, ENDPOINT, refusals=_DOES, blind=_BLIND,
     ),
     Row(
         "admin_disable_endpoint", "POST", _ONE + "/disable", disable, "Send nothing to an endpoint",
         {200: "As it is now; what was queued for it is stopped, and its owner is told."}, ENDPOINT, refusals=_DOES,
+        blind=_BLIND,
     ),
     Row(
         "admin_test_endpoint", "POST", _ONE + "/test", test, "Send a test to an endpoint",

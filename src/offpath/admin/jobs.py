@@ -177,6 +177,8 @@ DOCUMENT = object_(
 )
 
 ONE = "/jobs/{job_id}"
+BLIND = ("id", "state", "canceling", "url")
+"""Of `DOCUMENT`, for who may change a job and not look at it."""
 ROWS = (
     Row(
         "admin_list_jobs", "GET HEAD", "/jobs", listed, "List all jobs, newest first",

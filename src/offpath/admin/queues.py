@@ -120,25 +120,26 @@ def _said(limit: Any) -> str:
 async def limits(admin: Admin, service: Service, request: Request) -> Response:
     asked(service, request, ())
     rules, lanes = await service.store.read(service.store.verbs.limits())
+    declared = service.jobs.registry.limits
     full: dict[str, int] = {}
     for lane, jobs in lanes:
         for bucket in buckets_of(lane):
             full[bucket] = full.get(bucket, 0) + jobs
-    return json_response(200, dumps({"items": [_limit(rule, full) for rule in rules]}))
+    return json_response(200, dumps({"items": [_limit(rule, declared.whose(rule.name), full) for rule in rules]}))
 
 
-def _limit(rule: Rule, full: dict[str, int]) -> dict[str, Any]:
+def _limit(rule: Rule, whose: tuple[str, str] | None, full: dict[str, int]) -> dict[str, Any]:
     mine = {bucket: jobs for bucket, jobs in full.items() if bucket.partition(WITHIN)[0] == rule.name}
     fullest = sorted(mine.items(), key=lambda one: (-one[1], one[0]))[:FULLEST]
-    kind, _, name = rule.name.partition(":")
+    kind, name = whose or _guessed(rule.name)
     spacing = None if rule.spacing is None else rule.spacing / SECOND
     said = [] if rule.concurrency is None else [f"{rule.concurrency} at once"]
     if spacing is not None:
         said.append(f"one every {spacing:g} s" + (f", {rule.burst} at a time" if rule.burst > 1 else ""))
     return {
         "name": rule.name,
-        "queue": name.partition("/")[0].partition("#")[0] if kind == "queue" else None,
-        "task": name.partition("/")[0].partition("#")[0] if kind == "task" else None,
+        "queue": name if kind == "queue" else None,
+        "task": name if kind == "task" else None,
         "describe": " and ".join(said),
         "concurrency": rule.concurrency,
         "spacing": spacing,
@@ -148,6 +149,13 @@ def _limit(rule: Rule, full: dict[str, int]) -> dict[str, Any]:
         "capacity": rule.concurrency,
         "buckets": [{"value": bucket.partition(WITHIN)[2] or None, "running": jobs} for bucket, jobs in fullest],
     }
+
+
+def _guessed(rule: str) -> tuple[str, str]:
+    """Whose a limit is that this process has not declared. Of `queue:a/b` nobody can tell whether it is that of queue
+    a/b or, per b, that of queue a."""
+    kind, _, name = rule.partition(":")
+    return ("", "") if any(mark in name for mark in "/#…") else (kind, name)
 
 
 QUEUE = object_(
@@ -173,8 +181,8 @@ QUEUE = object_(
 _LIMIT = object_(
     "*",
     name=TEXT,
-    queue={**maybe(TEXT), "description": "Whose it is, if it is a queue's."},
-    task={**maybe(TEXT), "description": "Whose it is, if it is a task's."},
+    queue={**maybe(TEXT), "description": "Whose it is, if it is one queue's. null also where that cannot be told."},
+    task={**maybe(TEXT), "description": "Whose it is, if it is one task's. null also where that cannot be told."},
     describe={**TEXT, "description": "What it allows, in words."},
     concurrency=maybe(WHOLE),
     spacing={**maybe(NUMBER), "description": "Seconds between two starts."},
@@ -189,6 +197,7 @@ _LIMIT = object_(
 )
 _ONE = "/queues/{name}"
 _REFUSES = ("no-queue-name", "invalid-parameter")
+_BLIND = ("name", "paused")
 ROWS = (
     Row(
         "admin_list_queues", "GET HEAD", "/queues", listed, "All queues: how full they are, and how fast",
@@ -214,11 +223,12 @@ ROWS = (
         "admin_pause_queue", "POST", _ONE + "/pause", pause, "Claim nothing more from a queue",
         {200: "As it stands now. What runs goes on."}, QUEUE,
         takes(object_(reason=maybe({**TEXT, "maxLength": MAX_REASON, "description": "For whoever asks why."}))),
-        (*_REFUSES, *BODIED),
+        (*_REFUSES, *BODIED), blind=_BLIND,
     ),
     Row(
         "admin_resume_queue", "POST", _ONE + "/resume", resume, "Claim from a queue again",
         {200: "As it stands now."}, QUEUE, takes(object_()), (*_REFUSES, *BODIED),
+        blind=_BLIND,
     ),
     Row(
         "admin_list_limits", "GET HEAD", "/limits", limits, "Every limit that was declared, and how full it is",

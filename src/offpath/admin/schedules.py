@@ -15,7 +15,7 @@ from ..http.reading import members
 from ..http.service import Service
 from ..ports import Verb
 from .documents import iso
-from .jobs import DOCUMENT, document, find
+from .jobs import BLIND, DOCUMENT, document, find
 from .reading import asked
 from .schemas import BODIED, FLAG, ID, TEXT, TIME, WHOLE, list_, maybe, object_, takes
 from .table import Row
@@ -151,6 +151,7 @@ ONE = object_(
 )
 _PATH = "/schedules/{name}"
 _REFUSES = ("no-schedule", "invalid-parameter")
+_BLIND = ("name", "paused")
 ROWS = (
     Row(
         "admin_list_schedules", "GET HEAD", "/schedules", listed, "All schedules", {200: "By name."},
@@ -163,14 +164,14 @@ ROWS = (
     Row(
         "admin_run_schedule", "POST", _PATH + "/run", run, "Run its job now, besides its ticks",
         {200: "It allows one job at a time: the one that is there.", 202: "The new job; `Location` is its URL."},
-        DOCUMENT, takes(object_()), (*_REFUSES, "job-conflict", *BODIED),
+        DOCUMENT, takes(object_()), (*_REFUSES, "job-conflict", *BODIED), blind=BLIND,
     ),
     Row(
         "admin_pause_schedule", "POST", _PATH + "/pause", pause, "Let no tick become a job", {200: "As it is now."},
-        ONE, takes(object_()), (*_REFUSES, *BODIED),
+        ONE, takes(object_()), (*_REFUSES, *BODIED), blind=_BLIND,
     ),
     Row(
         "admin_resume_schedule", "POST", _PATH + "/resume", resume, "Go on with the next tick", {200: "As it is now."},
-        ONE, takes(object_()), (*_REFUSES, *BODIED),
+        ONE, takes(object_()), (*_REFUSES, *BODIED), blind=_BLIND,
     ),
 )  # fmt: skip

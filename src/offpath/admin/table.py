@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +14,7 @@ from ..core.checks import MAX_NAME
 from ..errors import StoreUnavailable
 from ..http.guard import ADMIN, Action, lacks
 from ..http.messages import Refused, Request, Response
-from ..http.operations import spread
+from ..http.operations import dumps, spread
 from ..http.routes import Route
 from ..http.service import Service
 from ..observe import signal
@@ -31,6 +33,8 @@ class Row(NamedTuple):
     """path: below the admin's own; parameters, refusals, takes and gives as of `http.routes.Route`.
 
     action   what has to be permitted; None: admin.read for a GET, admin.write for the others
+    blind    of what it answers, all that is told to whoever may not look (admin.read): which thing was changed, and how
+             it stands now. (): all of it
     """
 
     name: str
@@ -45,6 +49,7 @@ class Row(NamedTuple):
     parameters: tuple[dict[str, Any], ...] = ()
     body: str = ""
     action: Action | None = None
+    blind: tuple[str, ...] = ()
 
 
 def demand(service: Service, request: Request, action: Action) -> None:
@@ -66,26 +71,38 @@ def bound(admin: Admin, row: Row) -> Route:
         row.name,
         row.methods,
         admin.path + row.path,
-        partial(_pass, admin, row.handle, action),
+        partial(_pass, admin, row, action),
         row.doc,
         row.body,
         row.answers,
         tuple(dict.fromkeys(refusals)),
         (*inside, *row.parameters),
         takes=row.takes,
-        gives=row.gives,
+        gives=_given(row),
     )
 
 
-async def _pass(admin: Admin, handle: Handle, action: Action, service: Service, request: Request) -> Response:
+async def _pass(admin: Admin, row: Row, action: Action, service: Service, request: Request) -> Response:
     demand(service, request, action)
     with acting(_name(request.caller.id)):
         try:
-            return await handle(admin, service, request)
+            response = await row.handle(admin, service, request)
         except StoreUnavailable as error:  # whoever may see all of it is told which database, and what is wrong with it
             signal("http.failed", route=admin.path, error=str(error))
             away = service.problems.problem("unavailable", str(error))
             raise Refused(away, ("Retry-After", str(spread(5, service.random())))) from error
+    if row.blind and lacks("admin.read", request.caller, service.needs):
+        shown = json.loads(response.body)
+        response = replace(response, body=dumps({name: shown[name] for name in row.blind}).encode())
+    return response
+
+
+def _given(row: Row) -> Mapping[str, Any] | None:
+    """What it answers, as the OpenAPI document has it."""
+    if row.gives is None or not row.blind:
+        return row.gives
+    alone = f"Without the permission to look: {', '.join(row.blind)} alone."
+    return {**row.gives, "required": list(row.blind), "description": alone}
 
 
 def _name(caller: str) -> str:

@@ -43,6 +43,15 @@ class Limits:
         """The numbers of every limit, for the store."""
         return list(self._rules.values())
 
+    def whose(self, name: str) -> tuple[str, str] | None:
+        """("queue", "mail") or ("task", "render"): what the limit was declared on whose numbers are stored by this
+        name. None: all of the application, several, or nothing that this process has declared."""
+        groups = {("all", ""): self._everywhere}
+        groups |= {("queue", queue): placed for queue, placed in self._queues.items()}
+        groups |= {("task", task): placed for task, placed in self._tasks.items()}
+        found = [scope for scope, placed in groups.items() if any(one.name == name for one in placed)]
+        return found[0] if len(found) == 1 and found[0][0] != "all" else None
+
     def add(self, task: Task[..., Any]) -> None:
         """ConfigurationError when a limit is per something that the task does not take, or shares its name with a
         different one."""
