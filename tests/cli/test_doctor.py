@@ -16,11 +16,16 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from offpath import Offpath
+from offpath.app.doctor import secrets
 from offpath.cli import main
+from offpath.cli.doctor import wrapped
 from offpath.core.job import State
 from offpath.core.options import DAY, SECOND
 from offpath.core.outcome import Errored, error
+from offpath.core.schedule import sign
 from offpath.ports import Statement, Store, Verb
+from offpath.privacy import Secret
 from offpath.stores.postgres.doctor import masked, switched_on
 from offpath.stores.postgres.store import PostgresStore
 from offpath.stores.sqlite import SqliteStore, connection
@@ -111,6 +116,37 @@ def test_nothing_is_wrong(doctor: Doctor, store: Store) -> None:
     one(found, "waiting", "ok", "more than")
     for name in ("schema", "tasks", "orphans", "failed", "long transactions"):
         one(found, name, "ok")
+
+
+def test_of_what_a_worker_knows_tasks_are_named_alone(doctor: Doctor, store: Store) -> None:
+    hand = Hand(store, tasks=["mail@1", sign("daily", "685d2b797c6f41be")])
+    found = doctor()
+    hand.close()
+    assert one(found, "workers", "ok")["detail"] == "1 worker alive, for mail@1"
+
+
+def test_findings_are_wrapped_to_a_terminal_and_what_is_to_be_copied_is_whole() -> None:
+    path, head = "/a/" + "long/" * 12 + "path", "warning  failed  "
+    text = f"40 jobs failed in the last 24 hours, the newest of them in {path}: look there"
+    assert wrapped(head, text, None, len(head)) == [head + text]
+    assert wrapped(head, text, 30, len(head)) == [head + text], "there is no room for anything"
+    lines = wrapped(head, text, 60, len(head))
+    assert all(len(line) <= 60 for line in lines if path not in line)
+    assert any(path in line for line in lines)
+    assert [line[: len(head)] for line in lines[1:]] == [" " * len(head)] * (len(lines) - 1)
+    assert " ".join(line[len(head) :] for line in lines) == text
+
+
+@pytest.mark.parametrize(("names", "said"), [(["sec"], "sec takes a"), (["sec", "two"], "sec, two take a")])
+def test_one_task_takes_a_secret_and_two_take_one(names: list[str], said: str) -> None:
+    jobs = Offpath("sqlite:///unused.db", secret_keys=None)
+
+    async def takes(token: Secret[str]) -> None: ...
+
+    for name in names:
+        jobs.task(name=name)(takes)
+    [check] = secrets(jobs)
+    assert check.detail.startswith(said)
 
 
 def test_jobs_and_no_worker_is_a_problem(doctor: Doctor, store: Store) -> None:

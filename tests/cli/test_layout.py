@@ -51,6 +51,20 @@ def test_what_finds_no_room_stands_below_its_row() -> None:
     assert plain[0].split() == list(WORKERS)
 
 
+@pytest.mark.parametrize("width", [100, 80, 60])
+def test_a_column_of_ids_and_names_has_room_for_the_ids(width: int) -> None:
+    """As `audit list` has: of a job, of a queue, or of nothing."""
+    columns = ("at", "actor", "action", "target", "data")
+    at = (datetime.now(UTC) - timedelta(days=3)).isoformat()
+    acts = [
+        dict(zip(columns, (at, "cli:operator@host", "jobs.retry.ended", target, data), strict=True))
+        for target, data in ((ID, {"done": 5, "skipped": 1}), ("q" * 60, {"reason": "a deploy" * 9}), ("", ""))
+    ]
+    lines = printing.aligned(acts, columns, width)
+    assert ID in "\n".join(lines)
+    assert max(map(layout.wide, lines)) <= width
+
+
 def test_on_a_page_of_fixed_height_the_texts_are_cut_and_the_id_is_not() -> None:
     failed = [{"failed at": datetime.now(UTC).isoformat(), "task": "shop.mail.send_email", "queue": "default",
                "error": ERROR, "id": ID}]  # fmt: skip

@@ -155,6 +155,8 @@ def test_every_change_has_its_actor(shop2: Shop) -> None:
     assert [act["action"] for act in shop2.told("audit", "list", "--action", "job.cancel")] == ["job.cancel"]
     assert shop2.run("audit", "list", "--action", "dance").returncode == 2
     assert "a mistake" in shop2.run("audit", "list", app=False).stdout
+    said = {flags: shop2.run("audit", "list", *flags).stderr for flags in ((), ("--actor", "nobody"))}
+    assert said == {(): "", ("--actor", "nobody"): "offpath: nothing like that is recorded\n"}
 
 
 def test_whoever_looks_at_values_is_in_the_audit_log(shop2: Shop) -> None:
@@ -190,6 +192,9 @@ def test_what_is_kept_of_an_owner_is_written_and_erased(shop2: Shop) -> None:
     assert shop2.run("export", "--owner", "ann", "--out", str(out)).returncode == 2, "nothing is overwritten"
     lines = shop2.run("export", "--owner", "ann", app=False).stdout.splitlines()
     assert len(lines) >= len(kinds), "and by now the log has the look itself"
+    piped = shop2.run("export", "--owner", "ann", "--out", "-")
+    assert (piped.returncode, len(piped.stdout.splitlines())) == (0, len(lines)), "as everywhere, - is stdout"
+    assert not (shop2.folder / "-").exists()
     asked = shop2.run("purge", "--owner", "ann")
     assert (asked.returncode, "say --yes" in asked.stderr) == (2, True)
     assert shop2.told("purge", "--owner", "ann", "--yes")["erased"]["job"] == 1

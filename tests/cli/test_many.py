@@ -85,7 +85,8 @@ def test_queues_are_paused_listed_and_resumed(shop: Path) -> None:
     text = run(shop, *APP, "queues", "list").stdout.splitlines()
     assert text[0].split() == ["name", "paused", "ready", "scheduled", "waiting", "running", "age", "reason"]
     assert text[2].split()[:4] == ["mail", "true", "1", "0"]
-    assert run(shop, *APP, "queues", "resume", "mail").stdout == "mail is not paused: 1 ready\n"
+    assert run(shop, *APP, "queues", "resume", "mail").stdout == "mail goes on: 1 ready\n"
+    assert run(shop, *APP, "queues", "resume", "mail").stdout == "mail was not paused: 1 ready\n"
     drained = run(shop, "--database", "sqlite:///shop.db", "queues", "drain", "mail", "--timeout", "30s")
     assert (drained.returncode, drained.stdout) == (0, "mail is paused: 1 ready\n")
 

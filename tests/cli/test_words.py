@@ -100,7 +100,7 @@ def test_a_queue_says_what_is_in_it_in_the_words_of_the_list(shop2: Shop) -> Non
     assert shop2.run("queues", "pause", "mail").stdout == "mail is paused: nothing in it\n"
     shop2.module.send.using(delay=900).enqueue_sync(to="a")
     shop2.module.send.enqueue_sync(to="b")
-    assert shop2.run("queues", "resume", "mail").stdout == "mail is not paused: 1 ready, 1 scheduled\n"
+    assert shop2.run("queues", "resume", "mail").stdout == "mail goes on: 1 ready, 1 scheduled\n"
 
 
 def test_alerts_are_read_the_right_way_round(shop2: Shop) -> None:

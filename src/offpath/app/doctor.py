@@ -54,7 +54,7 @@ def secrets(jobs: Offpath) -> list[Check]:
         return []
     if jobs.settings.secret_keys:
         return [Check("secrets", "ok", f"sealed for {few(names)}")]
-    detail = f"{few(names)} take a Secret, which is stored as it is"
+    detail = f"{few(names)} {'takes' if len(names) == 1 else 'take'} a Secret, which is stored as it is"
     return [Check("secrets", "warning", detail, "set secret_keys= of Offpath(…), or OFFPATH_SECRET_KEYS")]
 
 

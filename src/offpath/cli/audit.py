@@ -24,5 +24,7 @@ def list_acts(options: argparse.Namespace) -> int:
         )
         rows = [plain(entry) for entry in found]
     people = rows if options.json else [row | {"data": row["data"] or ""} for row in rows]
-    printing.table(people, COLUMNS, "nobody has changed anything", to_json=options.json)
+    which = (options.actor, options.action, options.target, options.after)
+    none = "nobody has changed anything" if all(one is None for one in which) else "nothing like that is recorded"
+    printing.table(people, COLUMNS, none, to_json=options.json)
     return 0

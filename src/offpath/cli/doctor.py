@@ -7,6 +7,8 @@ a finding, too.)
 from __future__ import annotations
 
 import argparse
+import sys
+import textwrap
 from collections.abc import Sequence
 
 from ..app import places
@@ -18,6 +20,7 @@ from ..errors import ConfigurationError, StoreError
 from . import printing
 from .target import application_or_database
 
+NARROW = 20  # columns of text, with fewer of which nobody wraps
 AWAY = "let the URL lead to a database that can be used; nothing else was looked at"
 
 
@@ -49,7 +52,19 @@ def run(options: argparse.Namespace) -> int:
 def _print(checks: Sequence[Check]) -> None:
     state = max(len(check.state) for check in checks)
     name = max(len(check.check) for check in checks)
+    width, beside = printing.terminal_width(sys.stdout), state + name + 4
     for check in checks:
-        print(f"{check.state:{state}}  {check.check:{name}}  {printing.line(check.detail)}")
+        head = f"{check.state:{state}}  {check.check:{name}}  "
+        print("\n".join(wrapped(head, printing.line(check.detail), width, beside)))
         if check.remedy is not None:
-            print(f"{'':{state}}  {'':{name}}  → {printing.line(check.remedy)}")
+            print("\n".join(wrapped(f"{'':{beside}}→ ", printing.line(check.remedy), width, beside + 2)))
+
+
+def wrapped(head: str, text: str, width: int | None, indent: int) -> list[str]:
+    """On so many columns, further lines below the first of the text; a pipe, or what is too narrow, gets one line. What
+    has no blank in it, such as a path, stays whole, to be copied."""
+    if width is None or width - indent < NARROW:
+        return [head + text]
+    return textwrap.wrap(
+        text, width, initial_indent=head, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )

@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..core.ids import is_id
+
 LEAST = 12  # characters of a text that stay beside the others
 TIGHT = 5  # of a text, where there is only one line for a row
 GAP = "  "
@@ -45,13 +47,15 @@ def laid(
     right = [all(_number(row[at]) for row in values) for at in range(len(columns))]
     soft = [not (right[at] or name in WHOLE or _whole(row[at] for row in rows)) for at, name in enumerate(columns)]
     beside = list(range(len(columns)))
-    widths = fitted(beside, natural, soft, columns, width, LEAST)
+    ids = [max((wide(row[at]) for row in rows if is_id(row[at])), default=0) for at in range(len(columns))]
+    floors = [max(wide(name), ids[at]) for at, name in enumerate(columns)]
+    widths = fitted(beside, natural, soft, floors, width, LEAST)
     while below and width is not None and _line(widths, beside) > width and len(beside) > 1:
         # The last text goes below; without one, the last column: the first one is what the row is known by.
         beside.remove(next((at for at in reversed(beside[1:]) if soft[at]), beside[-1]))
-        widths = fitted(beside, natural, soft, columns, width, LEAST)
+        widths = fitted(beside, natural, soft, floors, width, LEAST)
     if not below:
-        widths = fitted(beside, natural, soft, columns, width, TIGHT)
+        widths = fitted(beside, natural, soft, floors, width, TIGHT)
     lines = [Line(None, [_put(columns[at], widths[at], right[at]) for at in beside], beside)]
     under = [at for at in range(len(columns)) if at not in beside]
     for number, row in enumerate(rows):
@@ -64,14 +68,15 @@ def fitted(
     beside: Sequence[int],
     natural: Sequence[int],
     soft: Sequence[bool],
-    columns: Sequence[str],
+    floors: Sequence[int],
     width: int | None,
     least: int,
 ) -> list[int]:
-    """How wide each column is: as it would be, or texts less than that, the widest first and no less than `least`."""
+    """How wide each column is: as it would be, or texts less than that, the widest first and no less than `least`, nor
+    than their `floors`: their names, and the ids among them."""
     widths = list(natural)
     while width is not None and _line(widths, beside) > width:
-        able = [at for at in beside if soft[at] and widths[at] > max(least, wide(columns[at]))]
+        able = [at for at in beside if soft[at] and widths[at] > max(least, floors[at])]
         if not able:
             break
         widest = max(able, key=lambda at: widths[at])

@@ -19,6 +19,8 @@ from .target import opened
 def export(options: argparse.Namespace) -> int:
     """A JSON object on a line for each thing that is kept. A file is written beside its place and put there when it is
     whole, readable by nobody else; one that is there already is not overwritten."""
+    if options.out == "-":
+        options.out = None
     if options.out is not None and os.path.exists(options.out):
         raise ConfigurationError(f"--out {options.out}: it is there already; name another file")
     with opened(options) as jobs:

@@ -248,7 +248,9 @@ def _owners(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     _whose(command)
     command.add_argument("--secrets", action="store_true", help="show the values of Secrets (default: masked)")
-    command.add_argument("--out", metavar="FILE", help="write it there, readable by you alone (default: to stdout)")
+    command.add_argument(
+        "--out", metavar="FILE", help="write it there, readable by you alone (default, or -: to stdout)"
+    )
     flags.json(command, "say what was written as JSON, on stderr (what is written is NDJSON either way)")
     command = flags.add(
         commands,

@@ -34,19 +34,22 @@ def show(options: argparse.Namespace) -> int:
 
 def pause(options: argparse.Namespace) -> int:
     with opened(options) as jobs:
-        return _print(options, jobs, jobs.queues.pause_sync(options.name, reason=options.reason))
+        return _print(options, jobs, jobs.queues.pause_sync(options.name, reason=options.reason), "is paused")
 
 
 def resume(options: argparse.Namespace) -> int:
     with opened(options) as jobs:
-        return _print(options, jobs, jobs.queues.resume_sync(options.name))
+        was = jobs.queues.get_sync(options.name).paused
+        said = "goes on" if was else "was not paused"
+        return _print(options, jobs, jobs.queues.resume_sync(options.name), said)
 
 
 def drain(options: argparse.Namespace) -> int:
     """1 when the time is up and something still runs; it stays paused."""
     timeout = None if options.timeout is None else filters.duration(options.timeout, "--timeout")
     with opened(options) as jobs:
-        return _print(options, jobs, jobs.queues.drain_sync(options.name, reason=options.reason, timeout=timeout))
+        info = jobs.queues.drain_sync(options.name, reason=options.reason, timeout=timeout)
+        return _print(options, jobs, info, "is paused")
 
 
 def _warn(options: argparse.Namespace, jobs: Offpath, info: QueueInfo) -> None:
@@ -59,13 +62,12 @@ def _warn(options: argparse.Namespace, jobs: Offpath, info: QueueInfo) -> None:
         printing.say(f"no live job has queue {info.name} yet; whether a task has, --app would tell")
 
 
-def _print(options: argparse.Namespace, jobs: Offpath, info: QueueInfo) -> int:
+def _print(options: argparse.Namespace, jobs: Offpath, info: QueueInfo, said: str) -> int:
     _warn(options, jobs, info)
     if options.json:
         printing.as_json(plain(info))
     else:
-        state = "paused" if info.paused else "not paused"
         counts = {"running": info.running, "ready": info.ready, "scheduled": info.scheduled, "waiting": info.waiting}
         there = ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing in it"
-        print(f"{printing.cell(info.name)} is {state}: {there}")
+        print(f"{printing.cell(info.name)} {said}: {there}")
     return 0

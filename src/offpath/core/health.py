@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from .job import State
 from .options import SECOND
 from .outbox import QUEUE as OUTBOX
+from .schedule import is_sign
 
 WORST = 5  # queues that are named, of those in which jobs are overdue
 LATE, TOO_LATE = 60, 600  # s after its time that a job is overdue; that somebody should hear of it
@@ -103,7 +104,7 @@ def _workers(vitals: Vitals) -> Iterator[Check]:
     alive = len(vitals.workers) - len(judged) - len(late)
     live = sum(jobs for _, _, _, jobs, _, _ in vitals.counts)
     if alive:
-        known = few(sorted(vitals.known)) or "no task"
+        known = few(sorted(name for name in vitals.known if not is_sign(name))) or "no task"
         yield Check("workers", "ok", f"{_count(alive, 'worker')} alive, for {known}")
     elif live:
         many = _count(live, "job") if vitals.looked is None else f"more than {live:,} jobs"

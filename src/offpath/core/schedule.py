@@ -26,6 +26,7 @@ MAX_CATCH_UP = 1000
 MAX_SCHEDULE_NAME = 200
 GRACE = 60 * SECOND  # how late a tick may be that is not made up for
 WINDOW = 2 * SECOND
+_SIGN = "schedule:"
 PAST = 20  # declarations that are remembered as older ones
 
 After = Callable[[int], int | None]
@@ -112,7 +113,12 @@ def declared(name: str, spec: str, task: str, call: str, marked: str | None = No
 
 def sign(name: str, mark: str) -> str:
     """How a worker's row says that it declares this schedule so (beside the tasks it knows)."""
-    return f"schedule:{name}#{mark}"
+    return f"{_SIGN}{name}#{mark}"
+
+
+def is_sign(known: str) -> bool:
+    """Is what a worker's row knows a schedule, and no task?"""
+    return known.startswith(_SIGN)
 
 
 def declare(

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from .options import SECOND
+from .schedule import is_sign
 
 
 class About(NamedTuple):
@@ -92,7 +93,7 @@ def info(row: WorkerRow, now: int) -> WorkerInfo:
         started_at=_time(said.get("started_at")),
         renewed_at=None if lease is None else _time(row.expires_at - round(lease * SECOND)),
         queues=None if served is None else tuple(served),
-        tasks=tuple(str(name) for name in json.loads(row.tasks) if not str(name).startswith("schedule:")),
+        tasks=tuple(str(name) for name in json.loads(row.tasks) if not is_sign(str(name))),
         concurrency=said.get("concurrency"),
         running=load_of(row),
         version=said.get("version"),
