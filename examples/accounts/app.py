@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
+from starlette.routing import Route
 
 from . import alerts, docs_ui, problems, schedules, watch
 from .operations import operations
@@ -34,6 +35,8 @@ api.include_router(exports.router)
 api.include_router(files.router)
 api.include_router(operations.router)
 api.mount("/dashboard", operations.dashboard)  # dev-admin may come in, with that as the token
+api.routes.append(Route("/metrics", operations.metrics))  # for this machine, or with OFFPATH_METRICS_TOKEN
+api.mount("/health", operations.health)  # /health/livez and /health/readyz, for whoever runs this process
 
 
 @api.get("/dashboard", include_in_schema=False)

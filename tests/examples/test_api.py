@@ -52,6 +52,18 @@ async def test_users_see_themselves_and_an_administrator_everybody(world: World)
         problem(await world.call("PATCH", "/api/user/update", {"userId": nobody, "username": "x"}, user="admin"), 404)
 
 
+# -- for whoever runs it ----------------------------------------------------------------------------------------------
+
+
+async def test_it_shows_its_metrics_and_how_it_is(world: World) -> None:
+    page = await world.call("GET", "/metrics", user=None)
+    assert (page.status_code, "offpath_store_up 1.0" in page.text) == (200, True)
+    passed_on = await world.call("GET", "/metrics", user=None, X_Forwarded_For="203.0.113.9")
+    assert passed_on.status_code == 403
+    for name in ("livez", "readyz"):
+        assert (await world.call("GET", f"/health/{name}", user=None)).status_code == 200
+
+
 # -- bad requests ----------------------------------------------------------------------------------------------------
 
 
