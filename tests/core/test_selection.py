@@ -52,7 +52,9 @@ def test_what_can_only_be_done_to_some() -> None:
     assert narrowed(JobFilter((4,)), TERMINAL, {State.FAILED}, "retry_many").states == (4,)
     with pytest.raises(ConfigurationError, match=r"cancel_many is for jobs that are scheduled, .*; failed ones cannot"):
         narrowed(JobFilter((2, 5)), LIVE, LIVE, "cancel_many")
-    with pytest.raises(ConfigurationError, match=r"delete_many needs to be told which jobs: .*'succeeded', 'failed'"):
+    with pytest.raises(
+        ConfigurationError, match=r"delete_many needs to be told which jobs: .*state succeeded and failed and canceled"
+    ):
         narrowed(JobFilter(), TERMINAL, TERMINAL, "delete_many")
 
 

@@ -20,6 +20,7 @@ from offpath.app.acting import acting
 from offpath.core.ids import uuid7
 from offpath.core.options import SECOND
 from offpath.core.workers import About
+from offpath.dashboard.render import visible
 from offpath.errors import JobFailed
 from offpath.ports.webhooks import EndpointRow
 from offpath.webhooks import rotation
@@ -171,7 +172,8 @@ async def failures(made: Hostile, http: httpx.AsyncClient) -> None:
 
 
 def shown(text: str, among: str) -> bool:
-    return "".join(text.split()) in among
+    """As it is; with escapes for what would hide in it, or turn it around."""
+    return "".join(visible(text).split()) in among
 
 
 def missing(texts: Sequence[str], among: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from ..core import redact
+from ..core import bulk, redact
 from ..core.attempts import AttemptRow
 from ..core.ids import moment_of
 from ..core.job import TERMINAL, Finished, Job, State
@@ -63,10 +63,11 @@ def job(found: Found) -> dict[str, Any]:
 
 
 def called(found: Found, *, shown: bool) -> dict[str, Any]:
-    """Its arguments and its result: shapes and lengths, or as they are."""
+    """Its arguments and its result: shapes and lengths, or as they are. Those of a change of many jobs are ours, and in
+    the audit log besides."""
     row = row_of(found)
     result = None if found.finished is None else found.finished.result
-    if shown:
+    if shown or row.task == bulk.TASK:
         return {"redacted": False, "arguments": redact.plain(row.args), "result": redact.plain(result)}
     return {"redacted": True, "arguments": redact.arguments(row.args), "result": redact.result(result)}
 

@@ -54,12 +54,15 @@ def bulk(
         raise ConfigurationError("a reason is for cancel")
     if max_attempts is not None and action != "retry":
         raise ConfigurationError("max_attempts is for retry")
-    if action == "retry":
-        return jobs.retry_many(max_attempts=max_attempts, **filters)
-    if action == "cancel":
-        return jobs.cancel_many(**filters) if reason is None else jobs.cancel_many(reason=reason, **filters)
-    if action == "delete":
-        return jobs.delete_many(**filters)
+    try:
+        if action == "retry":
+            return jobs.retry_many(max_attempts=max_attempts, **filters)
+        if action == "cancel":
+            return jobs.cancel_many(**filters) if reason is None else jobs.cancel_many(reason=reason, **filters)
+        if action == "delete":
+            return jobs.delete_many(**filters)
+    except ConfigurationError as error:  # nobody here has called a method
+        raise ConfigurationError(str(error).replace(f"{action}_many", action)) from None
     raise ConfigurationError(f"an action is one of {', '.join(ACTIONS)}, not {shown(action)}")
 
 

@@ -9,7 +9,8 @@ from .steps import FREE, Asked
 
 TASK = "offpath.bulk"
 QUEUE = "offpath.bulk"
-ACTIONS = ("retry", "cancel", "delete")
+DONE = {"retry": "run again", "cancel": "canceled", "delete": "erased"}
+ACTIONS = tuple(DONE)
 END = "00000000-0000-0000-0000-000000000000"
 """Behind this there is no job."""
 
@@ -38,7 +39,7 @@ def as_progress(reached: Reached, action: str) -> str:
         "current": reached.done + reached.skipped,
         "total": max(reached.of, reached.done + reached.skipped),
         "unit": "jobs",
-        "message": f"{action}: {reached.done} done, {reached.skipped} skipped",
+        "message": f"{reached.done:,} {DONE[action]}" + (f", {reached.skipped:,} skipped" if reached.skipped else ""),
     }
     return json.dumps(said)
 

@@ -102,7 +102,7 @@ def narrowed(where: JobFilter, states: Collection[State], default: Collection[St
     if where == JobFilter():
         raise ConfigurationError(
             f"{doing} needs to be told which jobs: a queue, a task, a state or another filter "
-            f"(to mean all of them: state={[s.name.lower() for s in sorted(default)]})"
+            f"(to mean all of them: state {' and '.join(s.name.lower() for s in sorted(default))})"
         )
     if wrong := sorted(set(where.states) - set(states)):
         able = ", ".join(state.name.lower() for state in sorted(states))

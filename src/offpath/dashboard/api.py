@@ -31,7 +31,8 @@ class Failed(Exception):
         said = str(self.problem.get("detail") or self.problem.get("title") or "That did not work")
         for one in self.problem.get("errors") or []:
             if str(one.get("detail")) not in said:
-                said += f"; {one.get('parameter') or one.get('pointer')}: {one.get('detail')}"
+                where = one.get("parameter") or str(one.get("pointer")).removeprefix("#").removeprefix("/")
+                said += f"; {where}: {one.get('detail')}" if where else f"; {one.get('detail')}"
         return said if said.endswith(".") else f"{said}."
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from html import escape
+from html import escape as escaped
 from typing import Any, NamedTuple
+
+from .render import visible
 
 MOST = 200  # parts that are drawn
 WIDE, HIGH = 184, 40  # of a part
@@ -139,3 +141,7 @@ def _body(node: Node, here: str) -> str:
 
 def _middle(places: list[float]) -> float:
     return sum(places) / len(places) if places else 0.0
+
+
+def escape(text: str) -> str:
+    return escaped(visible(text))

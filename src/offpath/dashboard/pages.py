@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ..core.outbox import QUEUE as OUTBOX
 from ..http.messages import Response
 from . import graph as drawing
 from .api import Call, Failed
@@ -269,6 +270,7 @@ async def health(visit: Visit) -> Response:
         "Health",
         checks=sorted(found["checks"], key=lambda one: SEVERITY.index(one["state"])),
         alerts=more[0]["items"] if more else [],
+        pages=CHECKED,
     )
 
 
@@ -322,3 +324,12 @@ PAGES = {
     ("audit",): audit,
 }
 """By the steps of their path; "*" is an id."""
+
+CHECKED: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
+    "failed": ("jobs", (("state", "failed"), ("outstanding", "true"))),
+    "workers": ("workers", ()),
+    "leases": ("workers", ()),
+    "waiting": ("queues", ()),
+    "outbox": ("jobs", (("queue", OUTBOX),)),
+}
+"""What the doctor looked at → (path, query) of the page where one sees it, and mends it."""

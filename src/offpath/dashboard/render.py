@@ -4,6 +4,7 @@ by `charts.py` and `graph.py` alone."""
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -12,7 +13,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from jinja2 import ChainableUndefined, DictLoader, Environment
+from markupsafe import Markup, escape
 
+_KEPT = frozenset("\n\t\r\u200c\u200d")  # lines; and what joins letters of some scripts, and emoji
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -23,11 +27,13 @@ def environment() -> Environment:
     made = Environment(
         loader=DictLoader(texts),
         autoescape=True,
+        finalize=_shown,
         undefined=ChainableUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(seconds=duration, number=number, pretty=pretty, moment=moment, relative=relative, short=short)
+    made.filters.update(seconds=duration, number=number, pretty=pretty, moment=moment, relative=relative, short=short,
+                        verbatim=verbatim)  # fmt: skip
     for name in texts:  # now, when the application starts, and not for whoever comes first
         made.get_template(name)
     return made
@@ -41,6 +47,24 @@ def href(base: str, path: str, query: Iterable[tuple[str, Any]] = ()) -> str:
     """A link relative to the page, which is right below any prefix. `base` leads to the dashboard's root."""
     said = [(name, value) for name, value in query if value not in (None, "")]
     return f"{base}{quote(path, safe='/')}{'?' if said else ''}{urlencode(said)}"
+
+
+def visible(text: str) -> str:
+    """Text with what nobody sees, and what turns the rest around (a name `\\u202egnp.exe` reads as exe.png), shown as
+    escapes, as the command line has them."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _HIDDEN and c not in _KEPT else c for c in text)
+
+
+def verbatim(value: Any) -> Markup:
+    """For the value of a form's field, which comes back as it is."""
+    return escape(str(value))
+
+
+def _shown(value: Any) -> Any:
+    """What every expression of a template comes to. Markup is made of what has been here."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 # ── values in words ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -157,11 +157,20 @@ if (watched && !document.querySelector("[data-ended]")) {
         if (!bar || !words) { look(); return; }
         if (typeof seen.percent === "number") bar.value = seen.percent;
         const counted = seen.total == null ? `${seen.current ?? ""}` : `${seen.current} of ${seen.total}`;
-        words.textContent = [counted, seen.unit, seen.message].filter(Boolean).join(" ");
+        const far = [counted, counted && seen.unit].filter(Boolean).join(" ");
+        words.textContent = visible([far, seen.message].filter(Boolean).join(": "));
     });
     for (const name of NAMES.filter((name) => name !== "progress")) source.addEventListener(`operation.${name}`, () => look());
     source.onerror = () => { if (source.readyState === EventSource.CLOSED) source.close(); };  // the looks go on
     addEventListener("pagehide", () => source.close());
+}
+
+// As the server shows text: what nobody sees, or what turns the rest around, as an escape.
+function visible(text) {
+    return text.replace(/(?![\n\t\r\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (sign) => {
+        const code = sign.codePointAt(0), digits = code.toString(16);
+        return code < 0x100 ? `\\x${digits.padStart(2, "0")}` : code < 0x10000 ? `\\u${digits.padStart(4, "0")}` : `\\U${digits.padStart(8, "0")}`;
+    });
 }
 
 // ── keys and forms ────────────────────────────────────────────────────────────────────────────────────────────────
