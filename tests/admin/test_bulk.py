@@ -16,7 +16,7 @@ from offpath.app import bulkjob
 from offpath.app.managing import Managing
 from offpath.core.bulk import QUEUE, TASK, Reached, as_memory, from_memory
 from offpath.core.job import Principal
-from offpath.errors import JobFailed, LeaseLost
+from offpath.errors import Conflict, JobFailed, LeaseLost
 from tests.http.site import BOTH, Site, beside, eventually
 
 pytestmark = pytest.mark.anyio
@@ -152,6 +152,32 @@ async def test_whoever_cancels_it_stops_it_there(site: Site, monkeypatch: pytest
     end, asked, begun = [one async for one in site.jobs.audit(target=job["id"])]
     assert (end.action, asked.action, begun.action) == ("jobs.cancel.ended", "job.cancel", "jobs.cancel")
     assert (end.data["done"], end.data["of"], end.data["outcome"]) == (10, 30, "canceled")
+
+
+@BOTH
+async def test_it_is_not_run_again_but_asked_for_anew(site: Site) -> None:
+    """Nobody deletes in somebody else's name, nor what came to fit since it was looked at."""
+    await fill(site, 3, queue="mail")
+    await site.jobs.cancel_many(queue="mail")
+    body = {"action": "delete", "filter": {"queue": "mail", "state": "canceled"}}
+    async with site.client("writer") as writer, site.client("root") as root:
+        stopped = (await writer.post("/admin/jobs:bulk", json=body)).json()["id"]
+        assert (await writer.post(f"/admin/jobs/{stopped}/cancel")).status_code == 200
+        done = (await writer.post("/admin/jobs:bulk", json={**body, "action": "retry"})).json()["id"]
+        async with site.jobs.worker(queues=QUEUE):
+            assert (await ended(site, done))["done"] == 3
+        for id in (stopped, done):
+            again = await root.post(f"/admin/jobs/{id}/retry")
+            assert again.status_code == 409, again.text
+            assert "anew" in again.json()["detail"]
+            with pytest.raises(Conflict, match="many jobs"):
+                await site.jobs.retry(id)
+            shown = (await root.get(f"/admin/jobs/{id}")).json()
+            assert (shown["can"]["retry"], "anew" in shown["no_retry"]) == (False, True)
+            assert (shown["redacted"], shown["arguments"]["filter"]["queue"]) == (False, "mail")
+        tally = await site.jobs.retry_many(state=["canceled", "succeeded"], task=TASK)
+        assert (tally.done, tally.skipped) == (0, 2)
+    assert await site.jobs.count(queue="mail", state="canceled") == 3
 
 
 class _Halting:

@@ -78,6 +78,21 @@ async def test_canceled_before_it_ran_is_canceled(board: Board) -> None:
     assert notice == "It is canceled."
 
 
+async def test_a_change_of_many_jobs_is_asked_for_anew_from_its_page(board: Board) -> None:
+    await board.breaks.enqueue(text="x")
+    chosen = {"state": "ready,scheduled", "queue": "default", "older_than": "0"}
+    async with board.client() as client:
+        sent = await send(client, "jobs/bulk", LIVE, action="cancel", **chosen)
+        page, _ = await followed(client, sent)
+        assert (await send(client, f"{page}/cancel", LIVE)).status_code == 303
+        shown = (await client.get(page)).text
+        assert f'{page}/retry"' not in shown
+        [link] = re.findall(r'It cannot be run again: [^<]*<a href="([^"]*)">See how many fit now', shown)
+        again = await client.get(httpx.URL(f"http://board.test/dashboard/{page}").join(html.unescape(link)))
+        assert "Cancel 1 job?" in again.text
+        assert "<dt>older than</dt><dd><bdi>0</bdi></dd>" in again.text
+
+
 async def test_where_the_page_could_not_say_it_the_answer_does(board: Board) -> None:
     none = "019a0f3c-5b7e-7cc1-9d0e-2f6b8a4c1d3e"
     await board.breaks.enqueue(text="x")

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Literal, assert_never
 
 from ..errors import Conflict
-from . import attempts
+from . import attempts, bulk
 from .call import Call
 from .change import Change
 from .events import Event
@@ -136,6 +136,8 @@ def never_again(old: Finished) -> str | None:
 
 def _args_again(old: Finished) -> str:
     """What it would be run with again; Conflict where it cannot be."""
+    if old.task == bulk.TASK:  # it would do so to whatever fits by now, by the name of whoever asked for it then
+        raise Conflict(f"job {old.id} is a change of many jobs: see how many fit now, and ask for it anew")
     if old.args is None:
         raise Conflict(f"job {old.id} cannot be retried: its arguments have been erased")
     if old.flow == old.id:

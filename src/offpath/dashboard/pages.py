@@ -185,6 +185,22 @@ def folded(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return made
 
 
+def anew(seen: Mapping[str, Any]) -> list[tuple[str, str]] | None:
+    """Of a change of many jobs: the query of the page that asks for such a one."""
+    said = seen["arguments"]
+    if seen["task"] != "offpath.bulk" or not isinstance(said, dict) or seen["redacted"]:
+        return None
+    made = [("action", str(said["action"]))]
+    for name, value in said["filter"].items():
+        if name == "outstanding":
+            made += [(name, "true")] if value else []
+        elif name == "older_than":
+            made.append((name, str(round(value))))
+        else:
+            made += [(name, str(one)) for one in (value if isinstance(value, list) else [value])]
+    return made
+
+
 async def job(visit: Visit, *, shown: bool = False) -> Response:
     id = visit.steps[1]
     seen = await visit.get("/jobs/{job_id}", [("arguments", "true")] if shown else [], job_id=id)
@@ -198,7 +214,7 @@ async def job(visit: Visit, *, shown: bool = False) -> Response:
     drawn = None if not flow or not flow["edges"] else drawing.draw(flow)
     return visit.page(
         "job.html", "jobs", seen["task"], job=seen, shown=shown,
-        events=folded(seen.get("events") or []),
+        events=folded(seen.get("events") or []), anew=anew(seen),
         live=seen["state"] not in ("succeeded", "failed", "canceled"), drawing=drawn,
         svg=None if drawn is None else Markup(drawing.svg(drawn, id, lambda one: visit.link(f"jobs/{one}"))),  # noqa: S704
     )  # fmt: skip
