@@ -86,6 +86,11 @@ def test_queues_limits_and_alerts(shop2: Shop) -> None:
         ("an old one", "raised", 7, None), ("never ran", "raised", 45.0, 30.0),
         ("mail is old", "ok", None, 300.0), ("one in ten fails", "ok", None, 0.1),
     ]  # fmt: skip
+    worker = Hand(jobs.store)
+    perform(jobs.store, jobs.store.verbs.describe_worker(worker.id, '{"alerts": ["never ran"]}', "{}"))
+    states = {row["name"]: row["state"] for row in shop2.told("alerts", "list")}
+    assert (states["never ran"], states["an old one"]) == ("raised", "unwatched")
+    worker.close()
 
 
 def test_a_flow_is_a_tree(shop2: Shop) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offpath.core.alerts import LISTED, NAMED, Rule, alert, detail, judge, rate, rule
+from offpath.core.alerts import FORGOTTEN, LISTED, NAMED, AlertRow, Rule, alert, detail, gone, judge, rate, rule
 from offpath.errors import ConfigurationError
 
 
@@ -127,3 +127,12 @@ def test_the_first_few_are_named_and_the_others_counted() -> None:
     assert detail(names[: NAMED + 1]) == "s0, s1, s2, s3, s4 and 1 more"
     assert detail(names[:-1]) == f"s0, s1, s2, s3, s4 and {LISTED - NAMED - 1} more"
     assert detail(names) == f"s0, s1, s2, s3, s4 and at least {LISTED - NAMED} more", "no more are counted"
+
+
+def test_what_nobody_watches_is_forgotten_once_it_is_well_or_long_past() -> None:
+    now = 2 * FORGOTTEN
+    old, lately = now - FORGOTTEN - 1, now - FORGOTTEN
+    rows = [AlertRow("well", 2, None, 0), AlertRow("long", 1, old, 3), AlertRow("new", 1, lately, 3)]
+    assert [row.name for row in gone(rows, frozenset(), now)] == ["well", "long"]
+    assert [row.name for row in gone(rows, frozenset({"long"}), now)] == ["well"]
+    assert gone(rows, None, now) == [], "it is not known who watches what"

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from offpath.core.alerts import rule
+from offpath.engine import alerts
 from offpath.engine.clock import Clock, boottime
 from offpath.engine.worker import Worker
 from offpath.stores.sqlite import SqliteStore
 
-from .kit import App, until
+from .kit import SOON, App, until
 
 pytestmark = pytest.mark.anyio
 Make = Callable[..., App]
@@ -206,6 +207,32 @@ async def test_an_alert_is_told_once_by_all_workers(make: Make) -> None:
     assert [one["raised_at"] for one in told] == [told[0]["at"], told[0]["at"], told[2]["at"]]
     assert app.sql("select seq, raised_at is not null from offpath_alert") == [(3, 1)]
     assert app.sql("select count(*) from offpath_job where task = 'tell'") == [(0,)]
+
+
+async def test_an_alert_that_was_renamed_in_the_code_does_not_ring_for_ever(make: Make) -> None:
+    app = make(renew=0.05, poll=0.02)
+
+    async def bad() -> None:
+        raise ValueError("no")
+
+    task: Any = app.task(bad, delivery="at_most_once")
+
+    def ringing() -> list[str]:
+        return [one.name for one in app.store.read(app.store.verbs.raised()).result(SOON)]
+
+    app.registry.alerts.append(rule("bad", {"dead_letters": 0, "within": 3600}))
+    async with app.worker():
+        await app.ended(await task.enqueue())
+        await until(lambda: ringing() == ["bad"])
+    assert ringing() == ["bad"], "nobody is there, and all is as it was"
+    app.registry.alerts[:] = [rule("failing", {"dead_letters": 0, "within": 3600})]
+    async with app.worker():
+        await until(lambda: ringing() == ["failing"])
+        await alerts.forget(app.store)
+        assert app.sql("select name from offpath_alert order by name") == [("bad",), ("failing",)]
+        app.sql("update offpath_alert set raised_at = 1")
+        await alerts.forget(app.store)
+        assert app.sql("select name from offpath_alert") == [("failing",)], "how long ever it rings, it is watched"
 
 
 async def _nothing() -> None: ...

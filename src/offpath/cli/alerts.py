@@ -16,7 +16,8 @@ COLUMNS = ("name", "state", "kind", "value", "rings", "raised_at")
 
 
 def list_alerts(options: argparse.Namespace) -> int:
-    """Those that the application declares, and those that have ever been raised; raised ones first."""
+    """Those that the application declares, and those that have ever been raised; raised ones first.
+    "unwatched" is one whose rule no living worker has any more (renamed, removed): it does not ring."""
     with opened(options) as jobs:
         rows = standing(jobs)
     people = rows if options.json else [row | {"value": spoken(row)} for row in rows]
@@ -25,11 +26,14 @@ def list_alerts(options: argparse.Namespace) -> int:
 
 
 def standing(jobs: Offpath) -> list[dict[str, Any]]:
-    """`{"name", "state", "kind", "value", "above", "queue", "task", "within", "rings", "raised_at", "declared"}`. Of
+    """`state` is "raised", "ok", or "unwatched": raised once, and no living worker has such a rule any more.
+
+    `{"name", "state", "kind", "value", "above", "queue", "task", "within", "rings", "raised_at", "declared"}`. Of
     what only the database knows, no more than name, value and times. Ages and `within` are seconds, rates from 0 to
     1; of kind "workers", `above` is what the value falls below. `rings`: all of it in words."""
     rules = {rule.name: rule for rule in jobs.registry.alerts}
     stored = {row.name: row for row in jobs.store.read(jobs.store.verbs.alerts()).result()}
+    ringing = {row.name for row in jobs.store.read(jobs.store.verbs.raised()).result()}
     rows = []
     for name in sorted(rules.keys() | stored.keys()):
         rule, row = rules.get(name), stored.get(name)
@@ -38,7 +42,7 @@ def standing(jobs: Offpath) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "state": "raised" if raised is not None else "ok",
+                "state": "ok" if raised is None else "raised" if name in ringing else "unwatched",
                 "kind": None if rule is None else rule.kind,
                 "value": None if row is None else _in(row.value, unit),
                 "above": None if rule is None else _in(rule.above, unit),
@@ -50,7 +54,7 @@ def standing(jobs: Offpath) -> list[dict[str, Any]]:
                 "declared": rule is not None,
             }
         )
-    rows.sort(key=lambda row: row["state"] != "raised")
+    rows.sort(key=lambda row: ("raised", "unwatched", "ok").index(row["state"]))
     return rows
 
 

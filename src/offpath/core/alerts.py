@@ -6,7 +6,7 @@ two it stays as it is, so that a value that trembles around a threshold does not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 from ..errors import ConfigurationError
 from .checks import check_name, number, shown, whole
-from .options import SECOND
+from .options import DAY, SECOND
 from .retry import Seconds, seconds
 
 Kind = Literal["dead_letters", "age", "depth", "error_rate", "workers", "schedule_late", "endpoints_disabled"]
@@ -175,6 +175,19 @@ def _threshold(kind: str, given: Any, said: str) -> int:
     if KINDS[kind].unit == SECOND:
         return round(seconds(given, said) * SECOND)
     return whole(given, 0, MOST, said)
+
+
+FORGOTTEN = 7 * DAY
+"""µs after which a raised alert is forgotten that nobody watches: until then its rule may come back."""
+
+
+def gone(rows: Iterable[AlertRow], watched: Collection[str] | None, now: int) -> list[AlertRow]:
+    """Those to forget: no living worker watches them (`core.workers.watched`), and they are well, or were raised long
+    ago. One process must not judge by the rules of its own: during a deploy there are two versions of them."""
+    if watched is None:
+        return []
+    left = (row for row in rows if row.name not in watched)
+    return [row for row in left if row.raised_at is None or row.raised_at < now - FORGOTTEN]
 
 
 def rate(failed: int, ended: int, at_least: int) -> int:

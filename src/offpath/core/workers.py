@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -13,7 +13,8 @@ from .schedule import is_sign
 
 
 class About(NamedTuple):
-    """What a worker says of itself, once. `queues`: those it serves by name; None: all. `lease` is in seconds."""
+    """What a worker says of itself, once. `queues`: those it serves by name; None: all. `lease` is in seconds.
+    `alerts`: the names of the rules that it watches; None: it does not say."""
 
     host: str
     pid: int
@@ -22,6 +23,7 @@ class About(NamedTuple):
     queues: tuple[str, ...] | None
     version: str
     lease: float
+    alerts: tuple[str, ...] | None = None
 
     def text(self) -> str:
         return json.dumps(self._asdict(), ensure_ascii=False)
@@ -107,6 +109,19 @@ def running(rows: list[WorkerRow]) -> dict[str, int]:
         for queue, jobs in load_of(row).items():
             total[queue] = total.get(queue, 0) + jobs
     return total
+
+
+def watched(rows: Iterable[WorkerRow]) -> frozenset[str] | None:
+    """The names of the alerts that somebody alive (or late) watches; None: not known, as nobody lives, or somebody does
+    not say: it has only just begun, or is of a version that does not."""
+    names: set[str] = set()
+    living = [row for row in rows if row.lapsed_at is None]
+    for row in living:
+        said = None if row.about is None else json.loads(row.about).get("alerts")
+        if said is None:
+            return None
+        names.update(said)
+    return frozenset(names) if living else None
 
 
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")

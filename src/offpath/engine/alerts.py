@@ -1,14 +1,14 @@
-"""The duty that watches the rules of `core/alerts.py`. Every worker looks; one of them tells."""
+"""The duties that watch the rules of `core/alerts.py`. Every worker looks; one of them tells."""
 
 from __future__ import annotations
 
 import os
 from functools import partial
 
-from ..core import alerts, lifecycle
+from ..core import alerts, lifecycle, workers
 from ..core.ids import uuid7
 from ..observe import signal
-from ..ports import NewJob, Store
+from ..ports import NewJob, Store, Verb
 from ..tasks import Registry
 from .clock import Clock
 
@@ -35,6 +35,17 @@ async def look(store: Store, registry: Registry, clock: Clock) -> None:
             signal("alert.raised", **what)
         else:
             signal("alert.resolved", **what)
+
+
+async def forget(store: Store) -> None:
+    """Forget alerts whose rule no living worker has any more (renamed, removed): nobody else would resolve them."""
+
+    def look() -> Verb[list[alerts.AlertRow]]:
+        now, rows = yield from store.verbs.workers()
+        return alerts.gone((yield from store.verbs.alerts()), workers.watched(rows), now)
+
+    for row in await store.read(look()):
+        await store.perform(partial(store.verbs.forget_alert, row))
 
 
 def _job(registry: Registry, name: str, told: dict[str, object], now: int) -> NewJob:

@@ -63,6 +63,7 @@ class Upkeep:
             ("prune", MINUTE, self._prune),
             ("unknown", MINUTE, self.unknown),
             *((("counts", FLUSH, self._flush), ("stats", MINUTE, self._stats)) if self._book is not None else ()),
+            ("forgotten alerts", MINUTE, self._forget_alerts),
             *((("alerts", self._every, self._alerts),) if self._registry.alerts else ()),
         )
         clock = self._clock
@@ -148,6 +149,9 @@ class Upkeep:
 
     async def _alerts(self) -> None:
         await alerts.look(self._store, self._registry, self._clock)
+
+    async def _forget_alerts(self) -> None:
+        await alerts.forget(self._store)
 
     async def unknown(self) -> None:
         """Jobs of a task, or a version, that no worker knows stay where they are; someone should hear of it."""

@@ -99,6 +99,7 @@ class Worker:
             queues=None if self._queues is None else tuple(self._queues),
             version=sys.modules[PACKAGE].__version__,
             lease=settings.lease,
+            alerts=tuple(rule.name for rule in self._registry.alerts),
         )
 
     @property

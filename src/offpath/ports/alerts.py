@@ -26,6 +26,10 @@ class AlertVerbs(Protocol):
         was quicker."""
         ...
 
+    def forget_alert(self, seen: AlertRow) -> Verb[bool]:
+        """Delete its row; False when somebody has moved it since."""
+        ...
+
     def alerts(self) -> Verb[list[AlertRow]]:
         """How every rule stands that has ever been raised, by name."""
         ...

@@ -109,5 +109,6 @@ class StatVerbs(Protocol):
         ...
 
     def raised(self) -> Verb[list[Raised]]:
-        """The alerts that ring now, by name."""
+        """The alerts that ring now, by name: those raised, but for the ones that no living worker watches
+        (`core.workers.watched`), as their rule has been renamed or removed."""
         ...

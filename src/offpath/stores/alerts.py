@@ -59,6 +59,10 @@ class AlertVerbs(SharedVerbs):
             yield from self.enqueue([told])
         return True
 
+    def forget_alert(self, seen: AlertRow) -> Verb[bool]:
+        gone: int = yield Statement(self.sql["alert.forget"], {"name": seen.name, "seq": seen.seq}, rows.value)
+        return bool(gone)
+
     def _failures(self, rule: Rule, now: int) -> Verb[int]:
         params = {
             "since": now - rule.within,

@@ -8,7 +8,7 @@ from typing import Any
 from ..core.limits import Rule
 from ..core.schedule import GRACE
 from ..core.stats import APART, FRESH, HOUR, MINUTE, RECENT, ROLLED, Line, Sample, as_text, from_text, with_totals
-from ..core.workers import WorkerRow
+from ..core.workers import WorkerRow, watched
 from ..ports import Now, Statement, Verb
 from ..ports.stats import Depth, Raised, Totals
 from . import rows
@@ -116,7 +116,11 @@ class StatVerbs(SharedVerbs):
 
     def raised(self) -> Verb[list[Raised]]:
         found: list[tuple[str, int, int]] = yield Statement(self.sql["stat.raised"], {}, rows.plain)
-        return [Raised(*row) for row in found]
+        if not found:
+            return []
+        _, workers = yield from self.workers()
+        names = watched(workers)
+        return [Raised(*row) for row in found if names is None or row[0] in names]
 
 
 def _lines(found: list[Any]) -> list[Line]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from ...core.alerts import AlertRow
 from ...core.job import State
 from ...core.options import SECOND
 from ...core.outcome import Errored, error
@@ -252,3 +253,32 @@ def test_only_alerts_that_ring_are_told(store: Store) -> None:
 
     perform(store, verb())
     assert ask(store, store.verbs.raised()) == [("a", 8, 6), ("b", 7, 5)]
+
+
+def test_an_alert_that_no_living_worker_watches_does_not_ring(store: Store, hire: Hire) -> None:
+    """Its rule was renamed: nobody is there to resolve it. Who does not say what it watches may watch it."""
+    move = store.verbs.move_alert
+    for name in ("renamed", "watched"):
+        assert perform(store, move(AlertRow(name, 0, None, 0), 6, 8, None))
+
+    def ringing() -> list[str]:
+        return [one.name for one in ask(store, store.verbs.raised())]
+
+    assert ringing() == ["renamed", "watched"], "nobody lives who could say"
+    new, old = hire(), hire(-1)
+    perform(store, store.verbs.describe_worker(new.id, '{"alerts": ["watched"]}', "{}"))
+    assert ringing() == ["renamed", "watched"], "the other one has not said"
+    perform(store, store.verbs.describe_worker(old.id, '{"alerts": ["renamed"]}', "{}"))
+    assert ringing() == ["renamed", "watched"], "it is late, but not judged dead"
+    lose(old, new)
+    assert ringing() == ["watched"]
+
+
+def test_an_alert_is_forgotten_as_it_was_seen(store: Store) -> None:
+    move, forget = store.verbs.move_alert, store.verbs.forget_alert
+    assert perform(store, move(AlertRow("a", 0, None, 0), 6, 8, None))
+    assert perform(store, move(AlertRow("b", 0, None, 0), 6, 8, None))
+    assert not perform(store, forget(AlertRow("a", 2, None, 8))), "somebody has moved it"
+    assert perform(store, forget(AlertRow("a", 1, 6, 8)))
+    assert not perform(store, forget(AlertRow("a", 1, 6, 8)))
+    assert [row.name for row in ask(store, store.verbs.alerts())] == ["b"]

@@ -21,6 +21,9 @@ values (cast(:name as text), 1, cast(:raised_at as bigint), cast(:value as bigin
 update offpath_alert set seq = seq + 1, raised_at = cast(:raised_at as bigint), value = cast(:value as bigint)
 where name = cast(:name as text) and seq = cast(:seq as integer)
 
+-- name: forget
+delete from offpath_alert where name = cast(:name as text) and seq = cast(:seq as integer)
+
 -- name: all
 select name, seq, raised_at, value from offpath_alert order by name
 

@@ -17,6 +17,9 @@ insert into offpath_alert (name, seq, raised_at, value) values (:name, 1, :raise
 -- name: move
 update offpath_alert set seq = seq + 1, raised_at = :raised_at, value = :value where name = :name and seq = :seq
 
+-- name: forget
+delete from offpath_alert where name = :name and seq = :seq
+
 -- name: all
 select name, seq, raised_at, value from offpath_alert order by name
 
