@@ -181,6 +181,25 @@ async def test_schedules(site: Site, root: httpx.AsyncClient) -> None:
 
 
 @BOTH
+async def test_a_schedule_is_late_as_soon_as_an_alert_says_so(site: Site, root: httpx.AsyncClient) -> None:
+    """The alert named the schedule, and all pages said that it was well, for the first minute."""
+    await site.jobs.schedules.put("often", Schedule.every(1), site.echo.call(1))
+    now = site.jobs.store.now()
+    with beside(site) as db:
+        db.execute(f"update offpath_schedule set next_at = {now - 8 * SECOND}")
+    [one] = (await got(root, "/schedules"))["items"]
+    assert (one["late"], 8 <= one["behind_seconds"] < 60) == (False, True)
+    assert (await got(root, ""))["schedules"]["late"] == 0
+    site.jobs.alert("a schedule is late", schedule_late=5)
+    one = await got(root, "/schedules/often")
+    assert (one["late"], 8 <= one["behind_seconds"] < 60) == (True, True)
+    assert (await got(root, ""))["schedules"]["late"] == 1
+    await site.jobs.schedules.pause("often")
+    one = await got(root, "/schedules/often")
+    assert (one["late"], one["behind_seconds"]) == (False, None)
+
+
+@BOTH
 async def test_limits(site: Site, root: httpx.AsyncClient, worker: Hand) -> None:
     store = site.jobs.store
 

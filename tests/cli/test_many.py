@@ -83,7 +83,11 @@ def test_queues_are_paused_listed_and_resumed(shop: Path) -> None:
     assert [(row["name"], row["paused"], row["ready"]) for row in rows] == [("default", False, 0), ("mail", True, 1)]
     assert rows[1]["paused_at"].endswith("Z")
     text = run(shop, *APP, "queues", "list").stdout.splitlines()
-    assert text[0].split() == ["name", "paused", "ready", "scheduled", "waiting", "running", "age", "reason"]
+    assert text[0].split() == [
+        "name", "paused", "ready", "scheduled", "waiting", "running", "age", "rate", "backlog", "reason",
+    ]  # fmt: skip
+    assert (rows[0]["rate"] > 0, rows[0]["backlog"], rows[1]["backlog"]) == (True, 0.0, 0.0), "more workers help nobody"
+    assert told(shop, "queues", "show", "default")["rate"] > 0
     assert text[2].split()[:4] == ["mail", "true", "1", "0"]
     assert run(shop, *APP, "queues", "resume", "mail").stdout == "mail goes on: 1 ready\n"
     assert run(shop, *APP, "queues", "resume", "mail").stdout == "mail was not paused: 1 ready\n"

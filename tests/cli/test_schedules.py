@@ -77,7 +77,7 @@ def test_as_json(run: Any) -> None:
     assert said["runs"][0]["utc"].endswith("T18:30:00Z")
     code, out, _ = run("list", "--json")
     [one] = json.loads(out)
-    assert one == json.loads(run("show", "nightly", "--json")[1])
+    assert one | {"queue_paused": False, "waits_for": None} == json.loads(run("show", "nightly", "--json")[1])
     assert {"name", "when", "task", "state", "next_at", "last_job", "spec"} <= one.keys()
     assert json.loads(run("pause", "nightly", "--json")[1])["state"] == "paused"
     assert json.loads(run("resume", "nightly", "--json")[1])["state"] == "active"
@@ -113,6 +113,24 @@ def test_one_that_nobody_fires_is_late(run: Any) -> None:
     with contextlib.closing(sqlite3.connect("shop.db")) as connection, connection:
         connection.execute("update offpath_schedule set next_at = 1")
     assert json.loads(run("show", "old", "--json")[1])["state"] == "late"
+    assert " d" in run("list")[1].splitlines()[1].split("late")[1]
+
+
+def test_one_is_late_as_soon_as_an_alert_says_so_and_why_is_shown(run: Any) -> None:
+    """The alert rang after 5 s, and for the first minute the command it leads to said that all was well."""
+    jobs = run.jobs
+    jobs.schedules.put("often", Schedule.every(1), jobs.registry.get("report").call()).result()
+    job = jobs.schedules.run_now("often").result()
+    with contextlib.closing(sqlite3.connect("shop.db")) as connection, connection:
+        connection.execute("update offpath_schedule set next_at = ?", (jobs.store.now() - 8_000_000,))
+    said = json.loads(run("show", "often", "--json")[1])
+    assert (said["state"], 8 <= said["behind"] < 60, said["queue_paused"]) == ("active", True, False)
+    assert said["waits_for"] == job.id
+    assert run("list")[1].splitlines()[0].split()[3:5] == ["state", "behind"]
+    jobs.queues.pause_sync("default")
+    jobs.alert("a schedule is late", schedule_late=5)
+    said = json.loads(run("show", "often", "--json")[1])
+    assert (said["state"], said["queue_paused"]) == ("late", True)
 
 
 @pytest.mark.parametrize("verb", ["show", "explain", "pause", "resume", "run", "delete"])

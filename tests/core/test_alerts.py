@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offpath.core.alerts import FORGOTTEN, LISTED, NAMED, AlertRow, Rule, alert, detail, gone, judge, rate, rule
+from offpath.core.alerts import (
+    FORGOTTEN,
+    LISTED,
+    NAMED,
+    AlertRow,
+    Rule,
+    alert,
+    detail,
+    gone,
+    judge,
+    lateness,
+    rate,
+    rule,
+)
 from offpath.errors import ConfigurationError
 
 
@@ -136,3 +149,9 @@ def test_what_nobody_watches_is_forgotten_once_it_is_well_or_long_past() -> None
     assert [row.name for row in gone(rows, frozenset(), now)] == ["well", "long"]
     assert [row.name for row in gone(rows, frozenset({"long"}), now)] == ["well"]
     assert gone(rows, None, now) == [], "it is not known who watches what"
+
+
+def test_a_schedule_is_late_when_an_alert_says_so_and_after_a_minute_at_the_latest() -> None:
+    minute = 60_000_000
+    assert lateness([]) == lateness([rule("x", {"age": 5}), rule("y", {"schedule_late": 600})]) == minute
+    assert lateness([rule("x", {"schedule_late": 30}), rule("y", {"schedule_late": 5})]) == 5_000_000

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..app.watching import loads
 from ..core import stats
+from ..core.alerts import lateness
 from ..core.backlog import QueueLoad
 from ..core.options import SECOND
 from ..core.workers import WorkerInfo, info, running
@@ -61,7 +62,7 @@ async def overview(admin: Admin, service: Service, request: Request) -> Response
 
 def _look(service: Service) -> Verb[Seen]:
     verbs = service.store.verbs
-    totals = yield from verbs.totals(MOST)
+    totals = yield from verbs.totals(MOST, lateness(service.jobs.registry.alerts))
     queues = yield from loads(verbs, service.jobs.queues.known(), None, QUEUE)
     now, rows = yield from verbs.workers()
     raised = yield from verbs.raised()

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..app.schedules import ScheduleInfo
+from ..app.schedules import ScheduleInfo, behind, held_by
+from ..core.alerts import lateness
 from ..core.options import SECOND
-from ..core.schedule import GRACE, check_schedule_name
+from ..core.schedule import check_schedule_name
 from ..errors import ConfigurationError, Conflict, NotFound
 from ..http.messages import Request, Response, json_response
 from ..http.operations import dumps
 from ..http.reading import members
 from ..http.service import Service
-from ..ports import Verb
 from .documents import iso
 from .jobs import BLIND, DOCUMENT, document, find
 from .reading import asked
-from .schemas import BODIED, FLAG, ID, TEXT, TIME, WHOLE, list_, maybe, object_, takes
+from .schemas import BODIED, FLAG, ID, NUMBER, TEXT, TIME, WHOLE, list_, maybe, object_, takes
 from .table import Row
 
 if TYPE_CHECKING:
@@ -28,8 +27,7 @@ NEXT = 10  # runs that are told ahead
 
 async def listed(admin: Admin, service: Service, request: Request) -> Response:
     asked(service, request, ())
-    now = service.store.now()
-    items = [_document(one, now) for one in await service.jobs.schedules.list()]
+    items = [_document(service, one) for one in await service.jobs.schedules.list()]
     return json_response(200, dumps({"items": items}))
 
 
@@ -85,26 +83,15 @@ async def _shown(service: Service, name: str) -> Response:
     except NotFound:
         service.refuse("no-schedule")
     shown = {
-        **_document(one, service.store.now()),
+        **_document(service, one),
         "next_runs": [at.isoformat() for at in runs],
-        **await service.store.read(_held_by(service, one)),
+        **(await service.store.read(held_by(service.store.verbs, one)))._asdict(),
     }
     return json_response(200, dumps(shown))
 
 
-def _held_by(service: Service, one: ScheduleInfo) -> Verb[dict[str, Any]]:
-    """What may hold it up: its queue is paused; its last job still lives, where only one may."""
-    paused = yield from service.store.verbs.paused()
-    alone = one.schedule.overlap in ("skip", "queue")
-    last = (yield from service.store.verbs.find(one.last_job)) if one.last_job is not None and alone else None
-    return {
-        "queue_paused": any(row.name == one.queue for row in paused),
-        "waits_for": one.last_job if last is not None and last.job is not None else None,
-    }
-
-
-def _document(one: ScheduleInfo, now: int) -> dict[str, Any]:
-    grace = timedelta(microseconds=GRACE)
+def _document(service: Service, one: ScheduleInfo) -> dict[str, Any]:
+    passed = behind(one, service.store.now())
     return {
         "name": one.name,
         "task": one.task,
@@ -113,7 +100,8 @@ def _document(one: ScheduleInfo, now: int) -> dict[str, Any]:
         "overlap": one.schedule.overlap,
         "next_at": iso(one.next_at),
         "paused": one.paused,
-        "late": not one.paused and one.next_at is not None and (one.next_at + grace).timestamp() * SECOND < now,
+        "late": passed is not None and passed * SECOND > lateness(service.jobs.registry.alerts),
+        "behind_seconds": passed,
         "declared": one.declared,
         "last_tick": iso(one.last_tick),
         "last_job": one.last_job,
@@ -133,7 +121,11 @@ SCHEDULE = object_(
     overlap=TEXT,
     next_at={**maybe(TIME), "description": "Its next tick; null: there is none any more."},
     paused=FLAG,
-    late={**FLAG, "description": "Its time came a minute ago or more, and nobody has fired it."},
+    late={**FLAG, "description": "It is behind by a minute, or by as much as an alert on late schedules allows."},
+    behind_seconds={
+        **maybe(NUMBER),
+        "description": "By how much its time has passed, and nobody has fired it; null: it is on time, paused or over.",
+    },
     declared={**FLAG, "description": "In code, rather than put by API."},
     last_tick=maybe(TIME),
     last_job=maybe(ID),

@@ -7,13 +7,13 @@ import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core import schedule as core
 from ..core.checks import whole
 from ..core.schedule import ScheduleRow
 from ..errors import ConfigurationError, Conflict, NotFound
-from ..ports import Enqueued, NewJob, Pending, Verb
+from ..ports import Enqueued, NewJob, Pending, Verb, Verbs
 from ..tasks import Call, Job, Schedule
 from ..tasks.scheduling import check_call, check_schedule
 from .acting import Said, recorded
@@ -47,6 +47,13 @@ class ScheduleInfo:
     skipped: int
     created_at: datetime
     updated_at: datetime
+
+
+class Held(NamedTuple):
+    """What may hold a schedule up: its queue is paused; its last job lives, and it may have one at a time."""
+
+    queue_paused: bool
+    waits_for: str | None
 
 
 class Schedules:
@@ -198,6 +205,22 @@ class Schedules:
             rows += page
             if len(page) < PAGE:
                 return rows
+
+
+def behind(one: ScheduleInfo, now: int) -> float | None:
+    """Seconds by which its time has passed at `now` (µs), and nobody has fired it; None: on time, paused or over."""
+    if one.paused or one.next_at is None:
+        return None
+    passed = now / 1e6 - one.next_at.timestamp()
+    return passed if passed > 0 else None
+
+
+def held_by(verbs: Verbs, one: ScheduleInfo) -> Verb[Held]:
+    paused = yield from verbs.paused()
+    alone = one.schedule.overlap in ("skip", "queue")
+    last = (yield from verbs.find(one.last_job)) if one.last_job is not None and alone else None
+    lives = last is not None and last.job is not None
+    return Held(any(row.name == one.queue for row in paused), one.last_job if lives else None)
 
 
 def info(row: ScheduleRow) -> ScheduleInfo:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from ..app import Offpath
+from ..core.backlog import QueueLoad
 from ..core.queues import QueueInfo
 from . import filters, printing
 from .target import opened, plain
 
-COLUMNS = ("name", "paused", "ready", "scheduled", "waiting", "running", "age", "reason")
+COLUMNS = ("name", "paused", "ready", "scheduled", "waiting", "running", "age", "rate", "backlog", "reason")
 
 
 def list_queues(options: argparse.Namespace) -> int:
-    """Every queue that is declared, has live jobs or is paused."""
+    """Every queue that is declared, has live jobs or is paused. `rate`: attempts that ended in a second, over the last
+    minutes; `backlog`: seconds until what is ready has been started, at that rate."""
     with opened(options) as jobs:
-        rows = [plain(info) for info in jobs.queues.list_sync()]
+        loads = {load.name: load for load in jobs.queues.loads_sync()}
+        rows = [_data(info, loads.get(info.name)) for info in jobs.queues.list_sync()]
     if options.json:
         printing.as_json(rows)
     else:
-        printing.table([row | {"age": printing.age(row["age"])} for row in rows], COLUMNS, "no queues")
+        people = [row | {name: printing.age(row[name]) for name in ("age", "backlog")} for row in rows]
+        printing.table(people, COLUMNS, "no queues")
     return 0
 
 
@@ -28,7 +33,7 @@ def show(options: argparse.Namespace) -> int:
     with opened(options) as jobs:
         info = jobs.queues.get_sync(options.name)
         _warn(options, jobs, info)
-        printing.record(plain(info), options.json)
+        printing.record(_data(info, jobs.queues.load_sync(options.name)), options.json)
     return 0
 
 
@@ -50,6 +55,12 @@ def drain(options: argparse.Namespace) -> int:
     with opened(options) as jobs:
         info = jobs.queues.drain_sync(options.name, reason=options.reason, timeout=timeout)
         return _print(options, jobs, info, "is paused")
+
+
+def _data(info: QueueInfo, load: QueueLoad | None) -> dict[str, Any]:
+    """Counts are exact, as far as they are of jobs; the load is as dashboard and `top` tell it."""
+    rate, backlog = (0.0, 0.0) if load is None else (load.rate, load.backlog_seconds)
+    return plain(info) | {"rate": round(rate, 2), "backlog": round(backlog, 1)}
 
 
 def _warn(options: argparse.Namespace, jobs: Offpath, info: QueueInfo) -> None:

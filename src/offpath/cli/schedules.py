@@ -8,29 +8,36 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..app import Offpath
-from ..app.schedules import ScheduleInfo
+from ..app.schedules import ScheduleInfo, behind, held_by
+from ..core.alerts import lateness
 from ..core.checks import whole
+from ..core.options import SECOND
 from ..errors import NotFound
 from .jobs import brief
-from .printing import as_json, line, record, say, table
+from .printing import age, as_json, line, record, say, table
 from .target import opened
 
-LATE = 60_000_000  # µs
-COLUMNS = ("name", "when", "next_at", "state", "task", "last_at")
+COLUMNS = ("name", "when", "next_at", "state", "behind", "task", "last_at")
 
 
 def list_schedules(options: argparse.Namespace) -> int:
     """Print all schedules by name: a table, or with --json an array of objects."""
     with opened(options) as jobs:
-        rows = [plain(found, jobs.store.now()) for found in jobs.schedules.list().result()]
-    table(rows, COLUMNS, "no schedules", to_json=options.json)
+        rows = [plain(jobs, found) for found in jobs.schedules.list().result()]
+    people = rows if options.json else [_spoken(row) for row in rows]
+    columns = COLUMNS if any(row["behind"] for row in people) else [name for name in COLUMNS if name != "behind"]
+    table(people, columns, "no schedules", to_json=options.json)
     return 0
 
 
 def show(options: argparse.Namespace) -> int:
-    """Print everything about one schedule."""
+    """Print everything about one schedule; `queue_paused` and `waits_for` (its last job, which has not ended, and it
+    may have one at a time) are what may hold it up."""
     with opened(options) as jobs:
-        record(plain(jobs.schedules.get(options.name).result(), jobs.store.now()), options.json)
+        found = jobs.schedules.get(options.name).result()
+        held = jobs.store.read(held_by(jobs.store.verbs, found)).result()
+        data = plain(jobs, found) | held._asdict()
+    record(data if options.json else _spoken(data), options.json)
     return 0
 
 
@@ -41,7 +48,7 @@ def explain(options: argparse.Namespace) -> int:
         ticks = jobs.schedules.explain(options.name, runs).result()
         try:
             found = jobs.schedules.get(options.name).result()
-            schedule, state = found.schedule, _state(found, jobs.store.now())
+            schedule, state = found.schedule, _state(jobs, found)
         except NotFound:  # declared by the application, and no worker has been here yet
             schedule, state = jobs.registry.schedules[options.name][0], "not written down yet"
     rows = [{"local": tick.isoformat(), "utc": _utc(tick)} for tick in ticks]
@@ -58,14 +65,14 @@ def pause(options: argparse.Namespace) -> int:
     """No tick becomes a job until it is resumed."""
     with opened(options) as jobs:
         found = jobs.schedules.pause(options.name).result()
-        return _changed(options, found, jobs.store.now(), "is paused")
+        return _changed(jobs, options, found, "is paused")
 
 
 def resume(options: argparse.Namespace) -> int:
     """Go on with the next tick from now."""
     with opened(options) as jobs:
         found = jobs.schedules.resume(options.name).result()
-        return _changed(options, found, jobs.store.now(), f"runs next at {_utc(found.next_at)}")
+        return _changed(jobs, options, found, f"runs next at {_utc(found.next_at)}")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -94,9 +101,9 @@ def delete(options: argparse.Namespace) -> int:
     return 0
 
 
-def _changed(options: argparse.Namespace, found: ScheduleInfo, now: int, text: str) -> int:
+def _changed(jobs: Offpath, options: argparse.Namespace, found: ScheduleInfo, text: str) -> int:
     if options.json:
-        as_json(plain(found, now))
+        as_json(plain(jobs, found))
     else:
         print(line(f"{found.name} {text}"))
     return 0
@@ -107,14 +114,17 @@ def _job(jobs: Offpath, id: str) -> dict[str, Any]:
     return {"id": id} if found is None else brief(found)
 
 
-def plain(found: ScheduleInfo, now: int) -> dict[str, Any]:
-    """A schedule as plain data: times as ISO 8601 text in UTC; `spec` is the schedule as it is stored."""
+def plain(jobs: Offpath, found: ScheduleInfo) -> dict[str, Any]:
+    """A schedule as plain data: times as ISO 8601 text in UTC; `spec` is the schedule as it is stored; `behind`:
+    seconds by which its time has passed, and nobody has fired it."""
+    passed = behind(found, jobs.store.now())
     return {
         "name": found.name,
         "when": str(found.schedule),
         "zone": found.schedule.zone,
         "task": found.task,
-        "state": _state(found, now),
+        "state": _state(jobs, found),
+        "behind": None if passed is None else round(passed, 1),
         "next_at": _utc(found.next_at),
         "last_tick": _utc(found.last_tick),
         "last_at": _utc(found.last_at),
@@ -129,13 +139,21 @@ def plain(found: ScheduleInfo, now: int) -> dict[str, Any]:
     }
 
 
-def _state(found: ScheduleInfo, now: int) -> str:
-    """late: its tick has been due for a minute. No worker is there, or none whose code declares it; or it queues."""
+def _state(jobs: Offpath, found: ScheduleInfo) -> str:
+    """late: behind by a minute, or by as much as an alert of the application allows. No worker is there, or none whose
+    code declares it; or it queues."""
     if found.paused:
         return "paused"
     if found.next_at is None:
         return "over"
-    return "late" if found.next_at.timestamp() * 1e6 < now - LATE else "active"
+    passed = behind(found, jobs.store.now())
+    return "late" if passed is not None and passed * SECOND > lateness(jobs.registry.alerts) else "active"
+
+
+def _spoken(row: dict[str, Any]) -> dict[str, Any]:
+    """The same for people; less than a second is not worth a word."""
+    passed = row["behind"]
+    return row | {"behind": None if passed is None or passed < 1 else age(passed)}
 
 
 def _utc(at: datetime | None) -> str | None:

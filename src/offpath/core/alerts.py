@@ -16,6 +16,7 @@ from ..errors import ConfigurationError
 from .checks import check_name, number, shown, whole
 from .options import DAY, SECOND
 from .retry import Seconds, seconds
+from .schedule import GRACE
 
 Kind = Literal["dead_letters", "age", "depth", "error_rate", "workers", "schedule_late", "endpoints_disabled"]
 News = Literal["raised", "resolved"]
@@ -188,6 +189,11 @@ def gone(rows: Iterable[AlertRow], watched: Collection[str] | None, now: int) ->
         return []
     left = (row for row in rows if row.name not in watched)
     return [row for row in left if row.raised_at is None or row.raised_at < now - FORGOTTEN]
+
+
+def lateness(rules: Iterable[Rule]) -> int:
+    """µs behind its time from which on a schedule is called late: a minute, or less where a rule rings sooner."""
+    return min((rule.above for rule in rules if rule.kind == "schedule_late" and rule.above < GRACE), default=GRACE)
 
 
 def rate(failed: int, ended: int, at_least: int) -> int:

@@ -243,6 +243,7 @@ async def queue(visit: Visit) -> Response:
 async def schedules(visit: Visit) -> Response:
     page = await visit.get("/schedules", _cursor(visit))
     said, items = _which(visit, page["items"], ("on", "late", "paused"), _switch)
+    items.sort(key=lambda one: -one["behind_seconds"] if one.get("late") and one.get("behind_seconds") else 0.0)
     return visit.page("schedules.html", "schedules", "Schedules", items=items, said=said, next=page.get("next_cursor"))
 
 

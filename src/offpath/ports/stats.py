@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from ..core.limits import Rule
+from ..core.schedule import GRACE
 from ..core.stats import Line, Sample
 from ..core.workers import WorkerRow
 from .steps import Verb
@@ -103,7 +104,10 @@ class StatVerbs(Protocol):
         """How full these queues are."""
         ...
 
-    def totals(self, limit: int) -> Verb[Totals]: ...
+    def totals(self, limit: int, late: int = GRACE) -> Verb[Totals]:
+        """`late`: µs that a schedule has to be behind its time to be counted as late."""
+        ...
+
     def limits(self) -> Verb[tuple[list[Rule], list[tuple[str, int]]]]:
         """The numbers of every limit that was declared, by name; and (lane, jobs) of what runs under limits."""
         ...

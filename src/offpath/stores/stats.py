@@ -98,13 +98,13 @@ class StatVerbs(SharedVerbs):
         oldest = dict(heads)
         return [Depth(*counted, oldest.get(counted[0])) for counted in found]
 
-    def totals(self, limit: int) -> Verb[Totals]:
+    def totals(self, limit: int, late: int = GRACE) -> Verb[Totals]:
         now: int = yield Now()
         page = {"limit": limit}
         jobs: list[tuple[int, int, int]] = yield Statement(self.sql["stat.totals"], page, rows.plain)
         failed: list[tuple[int, int]] = yield Statement(self.sql["stat.failed"], page, rows.plain)
-        late = {"late": now - GRACE}
-        planned: list[tuple[int, int, int]] = yield Statement(self.sql["stat.schedules"], late, rows.plain)
+        due = {"late": now - late}
+        planned: list[tuple[int, int, int]] = yield Statement(self.sql["stat.schedules"], due, rows.plain)
         endpoints: list[tuple[int, int]] = yield Statement(self.sql["stat.endpoints"], page, rows.plain)
         (looked, outstanding) = failed[0]
         return Totals(now, *jobs[0], outstanding, looked, planned[0], endpoints[0])

@@ -1,0 +1,44 @@
+"""Where *Look* leads to: to what the alert is about, also in the first minute."""
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from offpath import Schedule
+from offpath.core.alerts import AlertRow
+from offpath.core.options import SECOND
+from offpath.core.schedule import ScheduleRow
+from tests.dashboard.place import Board
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_alert_on_a_late_schedule_leads_to_it(board: Board) -> None:
+    jobs, store = board.jobs, board.jobs.store
+    jobs.alert("a schedule is late", schedule_late=5)
+    for name in ("a daily one", "often"):
+        await jobs.schedules.put(name, Schedule.every(timedelta(days=1)), board.breaks.call(text="x"))
+    now = store.now()
+
+    def eight_seconds_ago(row: ScheduleRow | None, *_: object) -> ScheduleRow:
+        assert row is not None
+        return row._replace(next_at=now - 8 * SECOND)
+
+    await store.perform(lambda: store.verbs.change_schedule("often", eight_seconds_ago))
+    raised = store.verbs.move_alert(AlertRow("a schedule is late", 0, None, 0), now, 8 * SECOND, None)
+    assert await store.perform(lambda: raised)
+    async with board.client() as client:
+        overview = (await client.get("")).text
+        [look] = re.findall(r'<a href="([^"]+)">Look</a>', overview)
+        assert "1 schedule whose time has come" in overview
+        page = await client.get(look.removeprefix("./"))
+        assert page.status_code == 200
+        rows = re.findall(r'<tr><th scope="row" data-name="Schedule">.*?</tr>', page.text, re.DOTALL)
+        assert ["often" in row for row in rows] == [True, False], "the late one is first"
+        assert re.search(r'is-late">late</span> <span class="soft">behind by \d', rows[0])
+        assert "behind" not in rows[1]
+        assert "behind by" in (await client.get("schedules/one?name=often")).text
+        assert "often" in (await client.get("schedules?state=late")).text
+        none = (await client.get("schedules?state=paused")).text
+        assert ("No schedules like that" in none, "Declare one" in none) == (True, False)
