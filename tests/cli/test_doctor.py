@@ -31,7 +31,7 @@ from offpath.stores.postgres.store import PostgresStore
 from offpath.stores.sqlite import SqliteStore, connection
 from tests.conftest import missing
 from tests.nursery import Ended, offpath
-from tests.stores.kit import Hand, erase, lose, new_job, now, perform, put
+from tests.stores.kit import Hand, erase, fresh, lose, new_job, now, perform, put
 from tests.stores.test_postgres_pooler import pooled_url
 
 __all__ = ["pooled_url"]
@@ -262,10 +262,18 @@ def test_running_jobs_of_nobody(doctor: Doctor, store: Store) -> None:
 def test_dead_letters_of_the_last_day(doctor: Doctor, store: Store) -> None:
     hand = Hand(store)
     put(store, new_job(), new_job(), new_job(task="push"))
+    letters = []
     for job in hand.claim(3, tasks='["mail@1", "push@1"]'):
+        letters.append(job.id)
         assert hand.say(job, Errored(error("raised", "no"), retryable=False)) == "applied"
     hand.close()
     one(doctor(), "failed", "warning", "3 jobs failed in the last 24 hours: mail 2, push 1", "jobs list --state failed")
+
+    for letter in letters[1:]:
+        perform(store, store.verbs.retry(letter, fresh()))
+    one(doctor(), "failed", "warning", "1 job failed in the last 24 hours")
+    perform(store, store.verbs.retry(letters[0], fresh()))
+    one(doctor(), "failed", "ok", "3 jobs failed in the last 24 hours, and all were run again")
 
     def age() -> Verb[None]:
         sql = "update offpath_history set finished_at = finished_at - cast(:by as bigint)"

@@ -50,7 +50,9 @@ class Vitals(NamedTuple):
     known    what workers without a verdict may claim, as "task@version"
     counts   (queue, task, state, how many, oldest run_at, version) of all live jobs
     orphans  running jobs whose worker has no row at all
-    failed   (task, how many) of what failed in the last 24 hours, the most first; no more than MOST are counted
+    failed   (task, how many) of what failed in the last 24 hours and was not run again, the most first; a flow is
+             counted as its part that failed
+    again    how many failed in that time and were run again; of both together no more than MOST are counted
     outbox   how many events wait to be published, and since when the oldest does (µs)
     looked   None: all live jobs were looked at; else how many, the oldest
     """
@@ -63,6 +65,7 @@ class Vitals(NamedTuple):
     failed: list[tuple[str, int]]
     outbox: tuple[int, int | None] = (0, None)
     looked: int | None = None
+    again: int = 0
 
 
 class Check(NamedTuple):
@@ -193,9 +196,15 @@ def _failed(vitals: Vitals) -> Check:
     """The dead letters."""
     total = sum(jobs for _, jobs in vitals.failed)
     if not total:
-        return Check("failed", "ok", "no job failed in the last 24 hours")
-    many = f"at least {total:,} jobs" if total >= MOST else _count(total, "job")
-    detail = f"{many} failed in the last 24 hours: {few([f'{task} {jobs:,}' for task, jobs in vitals.failed])}"
+        if not vitals.again:
+            return Check("failed", "ok", "no job failed in the last 24 hours")
+        looked = " that were looked at" if vitals.again >= MOST else ""
+        many = _count(vitals.again, "job") + looked
+        again = "was run again" if vitals.again == 1 else "all were run again"
+        return Check("failed", "ok", f"{many} failed in the last 24 hours, and {again}")
+    many = f"at least {total:,} jobs" if total + vitals.again >= MOST else _count(total, "job")
+    tasks = few([f"{task} {jobs:,}" for task, jobs in vitals.failed])
+    detail = f"{many} failed in the last 24 hours: {tasks}; not run again since"
     see = "see why: `offpath jobs list --state failed --outstanding`, `offpath jobs show ID`"
     remedy = f"{see}; then `offpath jobs retry --task NAME`"
     return Check("failed", "warning", detail, remedy)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core import health, lifecycle
+from ..core import flow, health, lifecycle
 from ..core.job import Job
 from ..core.options import DAY
 from ..ports import Now, Round, Statement, Verb
@@ -83,8 +83,8 @@ class UpkeepVerbs(SharedVerbs):
     def vitals(self, parts: Sequence[health.Part], *, whole: bool = True) -> Verb[health.Vitals]:
         now = yield NOW
         workers: list[tuple[str, str, int, int | None]] = yield Statement(self.sql["doctor.workers"], {}, rows.plain)
-        recent = {"since": now - DAY, "limit": health.MOST}
-        failed: list[tuple[str, int]] = yield Statement(self.sql["doctor.failed"], recent, rows.plain)
+        recent = {"since": now - DAY, "limit": health.MOST, "flow": flow.TASK}
+        failed: list[tuple[str, int, int]] = yield Statement(self.sql["doctor.failed"], recent, rows.plain)
         holds = Counter[str]()
         for part in parts:
             if part.worker is not None:
@@ -95,7 +95,8 @@ class UpkeepVerbs(SharedVerbs):
             known=(yield from self.known_tasks()),
             counts=health.counted(parts),
             orphans=sum(part.jobs for part in parts if not part.there),
-            failed=failed,
+            failed=[(task, left) for task, left, _ in failed if left],
             outbox=(yield from self.backlog()),
             looked=None if whole else sum(part.jobs for part in parts),
+            again=sum(again for _, _, again in failed),
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ...core import flow
 from ...core.health import Part, Vitals, WorkerRow
 from ...core.job import State
 from ...core.outcome import Errored, error
 from ...ports import Store
 from .fixtures import Hire
-from .kit import HOUR, Hand, ask, erase, lose, new_job, now, put
+from .kit import HOUR, Hand, ask, erase, lose, new_job, now, perform, put
 
 BOOM = error("raised", "boom")
 
@@ -63,6 +64,21 @@ def test_the_vitals_count_what_failed(store: Store, hand: Hand) -> None:
     for job in jobs:
         counted[job.task] = counted.get(job.task, 0) + 1
     assert told == sorted(counted.items())
+
+
+def test_the_vitals_know_what_was_run_again(store: Store, hand: Hand) -> None:
+    """The doctor went on about 40 jobs that had all been run again, for a day; a flow is counted as its part."""
+    put(store, new_job(task="push"), new_job(), new_job(), new_job(task=flow.TASK))
+    jobs = hand.claim(tasks=f'["mail@1", "push@1", "{flow.TASK}@1"]')
+    for job in jobs:
+        assert hand.say(job, Errored(BOOM, retryable=False)) == "applied"
+    mails = [job.id for job in jobs if job.task == "mail"]
+    perform(store, store.verbs.retry(mails[0], new_job().job.id))
+    vitals = _vitals(store)
+    assert (vitals.failed, vitals.again) == ([("mail", 1), ("push", 1)], 1)
+    perform(store, store.verbs.retry(mails[1], new_job().job.id))
+    vitals = _vitals(store)
+    assert (vitals.failed, vitals.again) == ([("push", 1)], 2)
 
 
 def test_a_doctor_finds_a_sound_home_sound(store: Store) -> None:

@@ -14,10 +14,12 @@ from (select id, queue, task, state, run_at, version, worker from offpath_job
 group by queue, task, state, version, worker
 
 -- name: failed
-select task, count(*)
-from (select task from offpath_history
-      where outcome = 5 and finished_at >= cast(:since as bigint) limit cast(:limit as bigint)) f
-group by task order by count(*) desc, task
+-- By task: those that were not run again, and those that were. A flow fails by a part that fails: it is counted as that.
+select task, count(*) - count(retried_as), count(retried_as)
+from (select task, retried_as from offpath_history
+      where outcome = 5 and finished_at >= cast(:since as bigint) and task <> cast(:flow as text)
+      limit cast(:limit as bigint)) f
+group by task order by 2 desc, task
 
 -- name: pid
 select pg_backend_pid()

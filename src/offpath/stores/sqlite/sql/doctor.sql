@@ -12,6 +12,8 @@ from (select id, queue, task, state, run_at, version, worker from offpath_job
 group by queue, task, state, version, worker
 
 -- name: failed
-select task, count(*)
-from (select task from offpath_history where outcome = 5 and finished_at >= :since limit :limit)
-group by task order by count(*) desc, task
+-- By task: those that were not run again, and those that were. A flow fails by a part that fails: it is counted as that.
+select task, sum(retried_as is null), count(retried_as)
+from (select task, retried_as from offpath_history
+      where outcome = 5 and finished_at >= :since and task <> :flow limit :limit)
+group by task order by 2 desc, task
