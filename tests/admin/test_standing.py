@@ -292,7 +292,8 @@ async def test_endpoints_whoever_they_belong_to(site: Site, root: httpx.AsyncCli
     path = f"/endpoints/{hers.id}"
     sent = await did(root, f"{path}/test", status=202)
     assert sent["delivery"] == sent["webhook_id"]
-    assert (await did(root, f"{path}/disable"))["enabled"] is False
+    off = await did(root, f"{path}/disable")
+    assert (off["enabled"], off["reason"]) == (False, "disabled by an operator"), "not by its owner"
     assert [one["id"] for one in (await got(root, "/endpoints?enabled=false"))["items"]] == [hers.id]
     await did(root, f"{path}/test", status=409)
     assert (await did(root, f"{path}/enable"))["enabled"] is True

@@ -4,10 +4,13 @@ functions as when its owner does it."""
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core import redact
+from ..core.deliveries import OPERATOR
 from ..core.ids import is_id
 from ..http.messages import Caller, Request, Response, json_response
 from ..http.operations import dumps, moment
@@ -71,11 +74,15 @@ async def attempts(admin: Admin, service: Service, request: Request) -> Response
 
 
 async def enable(admin: Admin, service: Service, request: Request) -> Response:
-    return await _switched(service, request, "enable")
+    from ..webhooks import handlers
+
+    return await _switched(service, request, handlers.enable)
 
 
 async def disable(admin: Admin, service: Service, request: Request) -> Response:
-    return await _switched(service, request, "disable")
+    from ..webhooks import handlers
+
+    return await _switched(service, request, partial(handlers.disable, who=OPERATOR))
 
 
 async def test(admin: Admin, service: Service, request: Request) -> Response:
@@ -92,11 +99,11 @@ async def resend(admin: Admin, service: Service, request: Request) -> Response:
     return await handlers.resend(webhooks, service, own)
 
 
-async def _switched(service: Service, request: Request, to: str) -> Response:
-    from ..webhooks import handlers
-
+async def _switched(
+    service: Service, request: Request, switch: Callable[[Webhooks, Service, Request], Awaitable[Response]]
+) -> Response:
     webhooks, own, row = await _owned(service, request)
-    await (handlers.enable if to == "enable" else handlers.disable)(webhooks, service, own)
+    await switch(webhooks, service, own)
     after = await service.store.read(service.store.verbs.any_endpoint(row.id))
     if after is None:
         service.refuse("no-endpoint")

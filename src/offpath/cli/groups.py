@@ -187,9 +187,8 @@ def webhooks_(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         if name == "attempts":
             command.add_argument("--limit", metavar="N", type=int, default=50, help="at most so many (default: 50)")
         if name == "disable":
-            command.add_argument(
-                "--reason", metavar="TEXT", default="disabled by an operator", help="its owner sees it"
-            )
+            help = 'its owner sees it, after "disabled by an operator"'
+            command.add_argument("--reason", metavar="TEXT", default="", help=help)
         if name == "resend":
             what = command.add_mutually_exclusive_group(required=True)
             what.add_argument("--delivery", metavar="ID", help="this one")

@@ -67,9 +67,7 @@ def enable(options: argparse.Namespace) -> int:
 
 def disable(options: argparse.Namespace) -> int:
     """One that is disabled stays as it is, with its reason."""
-    reason = str(options.reason)
-    if not reason.startswith(deliveries.BY_HAND):  # else an alert would take it for one that has failed
-        reason = f"{deliveries.BY_HAND}an operator: {reason}"
+    reason = deliveries.by_hand(deliveries.OPERATOR, options.reason)
 
     def off(row: EndpointRow, now: int) -> EndpointRow:
         return row._replace(enabled=False, reason=reason, updated_at=now) if row.enabled else row

@@ -21,10 +21,17 @@ TEST = "endpoint.test"
 
 BY_HAND = "disabled by "
 """What the reason begins with when somebody has disabled an endpoint, and not what became of what was sent there."""
+OWNER, OPERATOR = "its owner", "an operator"
 
 ENDS = (f"{OPERATION}succeeded", f"{OPERATION}failed", f"{OPERATION}canceled")
 EVENTS = (*ENDS, DISABLED)
 """What an endpoint may ask for. A test is sent to whoever asks for it."""
+
+
+def by_hand(who: str, why: str = "") -> str:
+    """The reason of an endpoint that `who` has disabled. It always says that somebody has, whatever words were given:
+    an alert on endpoints that failed knows by it that this one did not."""
+    return f"{BY_HAND}{who}: {why}" if why else f"{BY_HAND}{who}"
 
 
 def derived(operation: str, sequence: int, endpoint: str | None) -> str:

@@ -130,11 +130,11 @@ async def enable(webhooks: Webhooks, service: Service, request: Request) -> Resp
     )
 
 
-async def disable(webhooks: Webhooks, service: Service, request: Request) -> Response:
+async def disable(webhooks: Webhooks, service: Service, request: Request, who: str = deliveries.OWNER) -> Response:
+    """`who` has asked for it: its owner reads so."""
+
     def off(row: EndpointRow, now: int) -> EndpointRow:
-        return (
-            row._replace(enabled=False, reason=f"{deliveries.BY_HAND}its owner", updated_at=now) if row.enabled else row
-        )
+        return row._replace(enabled=False, reason=deliveries.by_hand(who), updated_at=now) if row.enabled else row
 
     return json_response(
         200, dumps(_shown(webhooks, await _changed(webhooks, service, request, off, "endpoint.disable")))

@@ -4,6 +4,7 @@ from functools import partial
 
 from ...core import alerts
 from ...core.alerts import AlertRow
+from ...core.deliveries import OPERATOR, OWNER, by_hand
 from ...core.options import SECOND
 from ...core.selection import JobFilter
 from ...core.stats import MINUTE, Line
@@ -149,7 +150,8 @@ def test_which_endpoints_were_disabled_the_last_that_was_first(store: Store) -> 
 
 def test_endpoints_that_failed_are_counted_and_those_switched_off_are_not(store: Store) -> None:
     assert read(store, endpoints_disabled=0) == 0
-    reasons = ("the endpoint answered 410 Gone", "no success for 5 days", "disabled by its owner", None)
+    hands = (by_hand(OWNER), by_hand(OPERATOR, "no success for 5 days, says the customer"))
+    reasons = ("the endpoint answered 410 Gone", "no success for 5 days", *hands, None)
     for reason in reasons:
         add(store, enabled=reason is None, reason=reason)
     assert read(store, endpoints_disabled=0) == 2
