@@ -86,6 +86,13 @@ def test_queues_limits_and_alerts(shop2: Shop) -> None:
         ("an old one", "raised", 7, None), ("never ran", "raised", 45.0, 30.0),
         ("mail is old", "ok", None, 300.0), ("one in ten fails", "ok", None, 0.1),
     ]  # fmt: skip
+    jobs.alert("mail is deep", depth=0, queue="mail")
+    for to in ("a", "b", "c"):
+        shop2.module.send.enqueue_sync(to=to)
+    deep = next(row for row in shop2.told("alerts", "list") if row["name"] == "mail is deep")
+    assert (deep["value"], deep["now"]) == (None, 3), "as it stands, not as it was when it rang"
+    late = next(row for row in shop2.told("alerts", "list") if row["name"] == "never ran")
+    assert (late["value"], late["now"]) == (45.0, 0.0)
     worker = Hand(jobs.store)
     perform(jobs.store, jobs.store.verbs.describe_worker(worker.id, '{"alerts": ["never ran"]}', "{}"))
     states = {row["name"]: row["state"] for row in shop2.told("alerts", "list")}

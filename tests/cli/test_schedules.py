@@ -68,6 +68,15 @@ def test_explain_the_next_ten_runs_before_any_worker_has_been_there(run: Any) ->
         assert utc[10:] == ("T06:00:00Z" if local.endswith("+02:00") else "T07:00:00Z")
 
 
+def test_one_that_no_worker_has_written_down_yet_is_shown(run: Any) -> None:
+    """`explain` knew it, and `show` said that there was none of that name."""
+    code, out, err = run("show", "daily-report", "--json")
+    said = json.loads(out)
+    assert (code, err, said["state"], said["task"]) == (0, "", "not written down yet", "report")
+    assert (said["declared"], said["zone"], said["next_at"][-4:]) == (True, "Europe/Berlin", ":00Z")
+    assert "not written down yet" in run("show", "daily-report")[1]
+
+
 def test_as_json(run: Any) -> None:
     put(run.jobs)
     code, out, _ = run("explain", "nightly", "--runs", "2", "--json")

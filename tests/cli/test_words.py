@@ -116,7 +116,7 @@ def test_alerts_are_read_the_right_way_round(shop2: Shop) -> None:
     old = next(row for row in shop2.told("alerts", "list") if row["name"] == "old")
     assert (old["queue"], old["within"], old["above"]) == ("mail", None, 300.0)
     assert "fewer than 2" in shop2.run("alerts", "list").stdout
-    assert alerts.spoken({"kind": rule("x", {"age": 9}).kind, "value": 720.0}) == "12 min"
+    assert alerts.spoken({"kind": rule("x", {"age": 9}).kind, "now": 720.0}) == "12 min"
 
 
 def test_a_worker_of_a_queue_that_nobody_knows_says_so(shop2: Shop, caplog: pytest.LogCaptureFixture) -> None:

@@ -36,9 +36,9 @@ class Scheduling:
         """Declare a schedule in code: `@jobs.schedule("daily-report", Schedule.cron("0 8 * * *"))` above a task that
         needs no arguments, or `jobs.schedule("daily-report", Schedule.cron("0 8 * * *"), render.call("sales"))`.
 
-        Workers write it down when they start, and fire it as long as the code of one that runs declares it. A
-        changed declaration changes the schedule; whether it is paused stays as it is. ConfigurationError for what
-        cannot be scheduled, at once.
+        Workers write it down when they start, and fire it as long as the code of one that runs declares it; one that
+        ends by itself (`--until-empty`, `offpath.testing.drain`) leaves schedules alone. A changed declaration changes
+        the schedule; whether it is paused stays as it is. ConfigurationError for what cannot be scheduled, at once.
         """
         check_schedule(when)
         if call is not None:

@@ -12,7 +12,7 @@ from . import printing
 from .target import opened
 from .timeline import moment
 
-COLUMNS = ("name", "state", "kind", "value", "rings", "raised_at")
+COLUMNS = ("name", "state", "kind", "now", "rings", "raised_at")
 
 
 def list_alerts(options: argparse.Namespace) -> int:
@@ -20,17 +20,22 @@ def list_alerts(options: argparse.Namespace) -> int:
     "unwatched" is one whose rule no living worker has any more (renamed, removed): it does not ring."""
     with opened(options) as jobs:
         rows = standing(jobs)
-    people = rows if options.json else [row | {"value": spoken(row)} for row in rows]
+    people = rows if options.json else [row | {"now": spoken(row)} for row in rows]
     printing.table(people, COLUMNS, "no alerts", to_json=options.json)
     return 0
 
 
 def standing(jobs: Offpath) -> list[dict[str, Any]]:
-    """`state` is "raised", "ok", or "unwatched": raised once, and no living worker has such a rule any more.
+    """`{"name", "state", "kind", "value", "now", "above", "queue", "task", "within", "rings", "raised_at",
+    "declared"}`. Of what only the database knows, no more than name, state, value and times. Ages and `within` are
+    seconds, rates from 0 to 1.
 
-    `{"name", "state", "kind", "value", "above", "queue", "task", "within", "rings", "raised_at", "declared"}`. Of
-    what only the database knows, no more than name, value and times. Ages and `within` are seconds, rates from 0 to
-    1; of kind "workers", `above` is what the value falls below. `rings`: all of it in words."""
+    state   "raised", "ok", or "unwatched": raised once, and no living worker has such a rule any more
+    value   what it was last told with, when it was raised or resolved
+    now     what the rule reads at this moment
+    above   of kind "workers" it is what the value falls below
+    rings   all of it in words
+    """
     rules = {rule.name: rule for rule in jobs.registry.alerts}
     stored = {row.name: row for row in jobs.store.read(jobs.store.verbs.alerts()).result()}
     ringing = {row.name for row in jobs.store.read(jobs.store.verbs.raised()).result()}
@@ -45,6 +50,7 @@ def standing(jobs: Offpath) -> list[dict[str, Any]]:
                 "state": "ok" if raised is None else "raised" if name in ringing else "unwatched",
                 "kind": None if rule is None else rule.kind,
                 "value": None if row is None else _in(row.value, unit),
+                "now": None if rule is None else _in(jobs.store.read(jobs.store.verbs.reading(rule)).result()[0], unit),
                 "above": None if rule is None else _in(rule.above, unit),
                 "queue": None if rule is None else rule.queue,
                 "task": None if rule is None else rule.task,
@@ -59,8 +65,8 @@ def standing(jobs: Offpath) -> list[dict[str, Any]]:
 
 
 def spoken(row: dict[str, Any]) -> str | None:
-    """The value of one of them, with its unit."""
-    return None if row["value"] is None else _unit(row["kind"], row["value"])
+    """What one of them reads now, with its unit."""
+    return None if row["now"] is None else _unit(row["kind"], row["now"])
 
 
 def _words(rule: Rule) -> str:

@@ -17,6 +17,7 @@ from .jobs import brief
 from .printing import age, as_json, line, record, say, table
 from .target import opened
 
+UNWRITTEN = "not written down yet"
 COLUMNS = ("name", "when", "next_at", "state", "behind", "task", "last_at")
 
 
@@ -34,9 +35,15 @@ def show(options: argparse.Namespace) -> int:
     """Print everything about one schedule; `queue_paused` and `waits_for` (its last job, which has not ended, and it
     may have one at a time) are what may hold it up."""
     with opened(options) as jobs:
-        found = jobs.schedules.get(options.name).result()
-        held = jobs.store.read(held_by(jobs.store.verbs, found)).result()
-        data = plain(jobs, found) | held._asdict()
+        try:
+            found = jobs.schedules.get(options.name).result()
+        except NotFound:
+            if options.name not in jobs.registry.schedules:
+                raise
+            data = _unwritten(jobs, options.name)
+        else:
+            held = jobs.store.read(held_by(jobs.store.verbs, found)).result()
+            data = plain(jobs, found) | held._asdict()
     record(data if options.json else _spoken(data), options.json)
     return 0
 
@@ -50,7 +57,7 @@ def explain(options: argparse.Namespace) -> int:
             found = jobs.schedules.get(options.name).result()
             schedule, state = found.schedule, _state(jobs, found)
         except NotFound:  # declared by the application, and no worker has been here yet
-            schedule, state = jobs.registry.schedules[options.name][0], "not written down yet"
+            schedule, state = jobs.registry.schedules[options.name][0], UNWRITTEN
     rows = [{"local": tick.isoformat(), "utc": _utc(tick)} for tick in ticks]
     if options.json:
         said = {"name": options.name, "when": str(schedule), "zone": schedule.zone, "state": state, "runs": rows}
@@ -136,6 +143,25 @@ def plain(jobs: Offpath, found: ScheduleInfo) -> dict[str, Any]:
         "spec": json.loads(found.schedule.as_json()),
         "created_at": _utc(found.created_at),
         "updated_at": _utc(found.updated_at),
+    }
+
+
+def _unwritten(jobs: Offpath, name: str) -> dict[str, Any]:
+    """One that the application declares, and no worker has written down yet: what is known of it."""
+    schedule, call = jobs.registry.schedules[name]
+    first = next(iter(jobs.schedules.explain(name, 1).result()), None)
+    return {
+        "name": name,
+        "when": str(schedule),
+        "zone": schedule.zone,
+        "task": call.task,
+        "state": UNWRITTEN,
+        "behind": None,
+        "next_at": _utc(first),
+        "overlap": schedule.overlap,
+        "catch_up": schedule.catch_up,
+        "declared": True,
+        "spec": json.loads(schedule.as_json()),
     }
 
 

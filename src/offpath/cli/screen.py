@@ -61,11 +61,11 @@ def parts(picture: dict[str, Any]) -> list[Part]:
         for one in picture["failed"]
     ]  # fmt: skip
     alerts = [
-        {"alert": one["name"], "value": spoken(one), "rings": one["rings"], "since": one["raised_at"]}
+        {"alert": one["name"], "now": spoken(one), "rings": one["rings"], "since": one["raised_at"]}
         for one in picture["alerts"]
     ]
     every: list[Part] = [
-        ("ALERTS", ("alert", "value", "rings", "since"), alerts),
+        ("ALERTS", ("alert", "now", "rings", "since"), alerts),
         ("QUEUES", QUEUES, queues),
         ("WORKERS", WORKERS, workers),
         ("RUNNING, the longest first", RUNNING, running),
