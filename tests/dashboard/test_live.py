@@ -9,7 +9,7 @@ import pytest
 
 from offpath import Schedule
 from offpath.errors import JobFailed
-from tests.dashboard.place import Board, visiting
+from tests.dashboard.place import ONCE, Board, visiting
 from tests.http.site import served
 
 if TYPE_CHECKING:
@@ -139,3 +139,49 @@ async def test_a_long_name_leaves_the_buttons_in_sight(browser: "Browser", place
                 if width > 390:
                     tall = await page.evaluate("document.querySelector('tbody th .t').getBoundingClientRect().height")
                     assert tall < 30, "what is short stays on its line"
+
+
+LONG = "a.rather.long.name.of.a.service.that.somebody.has.chosen.with.care." * 3
+
+
+def long_task(board: Board) -> Any:
+    return board.jobs.registry.get(LONG) or board.jobs.task(name=LONG, retry=ONCE)(board.breaks.fn)
+
+
+async def test_long_names_leave_errors_in_sight(browser: "Browser", place: Any) -> None:
+    """One of them would push the last column of all rows out of the table."""
+    board, base = place
+    job = await long_task(board).using(queue=LONG, key="seen").enqueue(text="x")
+    async with board.jobs.worker(queues=[LONG]):
+        with contextlib.suppress(JobFailed):
+            await job.result(timeout=60)
+    async with visiting(browser, base, viewport={"width": 1280, "height": 800}) as (page, _):
+        await page.goto(base + "jobs")
+        room, cell = page.locator("#jobs"), page.locator("td[data-name='Key and error']", has_text="seen")
+        inside, seen = await room.bounding_box(), await cell.bounding_box()
+        assert inside is not None
+        assert seen is not None
+        assert seen["x"] + seen["width"] <= inside["x"] + inside["width"] + 1
+
+
+async def test_on_a_phone_long_reasons_leave_the_state_and_long_names_are_whole(browser: "Browser", place: Any) -> None:
+    board, base = place
+    await long_task(board).using(queue=LONG).enqueue(text="x")
+    await board.jobs.queues.pause(LONG, reason=LONG)
+    async with visiting(browser, base, viewport={"width": 360, "height": 740}) as (page, _):
+        for path in ("queues", "jobs", "audit"):
+            await page.goto(base + path)
+            over = await page.evaluate(OVER)
+            assert over == [], path
+        await page.goto(base + "queues")
+        pill = await page.locator("tr", has_text="a.rather.long").locator(".state.is-paused").bounding_box()
+        assert pill is not None
+        assert pill["width"] > 2 * pill["height"], "a pill, and no circle"
+
+
+OVER = """() => [...document.querySelectorAll("td *, tbody th *")]
+    .filter((one) => {
+        const box = one.getBoundingClientRect();
+        return box.width && (box.right > innerWidth || box.left < 0);
+    })
+    .map((one) => one.outerHTML.slice(0, 200))"""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .steps import FREE, Asked
 
 TASK = "offpath.bulk"
 QUEUE = "offpath.bulk"
-DONE = {"retry": "run again", "cancel": "canceled", "delete": "erased"}
+DONE = MappingProxyType({"retry": "run again", "cancel": "canceled", "delete": "erased"})
 ACTIONS = tuple(DONE)
 END = "00000000-0000-0000-0000-000000000000"
 """Behind this there is no job."""
