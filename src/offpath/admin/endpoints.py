@@ -178,7 +178,11 @@ _ATTEMPT = object_(
     latency_ms=NUMBER,
     error=maybe(TEXT),
     snippet={**TEXT, "description": "At most 1 KiB of what was answered."},
-    state={"type": "string", "enum": ["pending", "delivered", "failed", "canceled"]},
+    state={
+        "type": "string",
+        "enum": ["pending", "delivered", "failed", "canceled"],
+        "description": "How its delivery stands; what came of the attempt is its `status`, or its `error`.",
+    },
 )
 _AGAIN = object_("", delivery=TEXT, operation=TEXT, since=TIME) | {"minProperties": 1, "maxProperties": 1}
 _ONE = "/endpoints/{endpoint_id}"

@@ -73,7 +73,7 @@ class Metrics:
             await _refuse(send, scope, 405, "GET is all there is", (b"allow", b"GET, HEAD"))
         elif not await self._may(scope):
             why = (
-                f"metrics are for this machine by its own name, a bearer token ({TOKEN}) and for whom allow= lets in"
+                f"metrics are for this machine by its own name, a bearer token ({TOKEN}) and whom allow= lets in"
                 if self._token is None
                 else "a bearer token is needed"
             )
