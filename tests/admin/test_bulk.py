@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from offpath.app import bulkjob
+from offpath.app.bulk import Tally
 from offpath.app.managing import Managing
 from offpath.core.bulk import QUEUE, TASK, Reached, as_memory, from_memory
 from offpath.core.job import Principal
@@ -180,6 +181,42 @@ async def test_it_is_not_run_again_but_asked_for_anew(site: Site) -> None:
     assert await site.jobs.count(queue="mail", state="canceled") == 3
 
 
+@BOTH
+@pytest.mark.parametrize("running", [False, True])
+async def test_an_owner_that_is_erased_is_named_in_no_change_of_many_jobs(site: Site, running: bool) -> None:
+    """Neither in its arguments, nor in the audit log, also when it ends after that; who did it stays."""
+    task = site.echo.using(owner="writer", tenant="acme", key="writer-42", queue="mail")
+    await task.enqueue("x")
+    await site.jobs.cancel_many(queue="mail")
+    body = {"action": "retry", "filter": {"owner": "writer", "state": "canceled", "key_prefix": "writer-"}}
+    async with site.client("writer@staff") as writer:  # an operator, of that name, of elsewhere
+        job = (await writer.post("/admin/jobs:bulk", json=body)).json()["id"]
+        if running:
+            with beside(site) as db:
+                db.execute(f"update offpath_job set state = 3, worker = 'w', fence = 1 where id = '{job}'")
+            await site.jobs.purge_owner("writer", tenant="acme")
+
+            class Late:
+                attempt, canceled, fence, principal = 1, False, 1, Principal("writer", "staff")
+
+            Late.job = job  # type: ignore[attr-defined]
+            log = bulkjob._Fenced(site.jobs.store, Late(), "retry", body, "writer", None)  # type: ignore[arg-type]
+            await site.jobs.store.perform(log.ended(Tally(1, 0, 1)))
+        else:
+            async with site.jobs.worker(queues=QUEUE):
+                assert (await ended(site, job))["done"] == 1
+            assert (await site.jobs.purge_owner("writer", tenant="acme", cancel=True)).counts["renamed"] == 3
+        shown = (await writer.get(f"/admin/jobs/{job}")).json()
+        assert shown["owner"] == "writer"
+        assert shown["arguments"]["filter"]["owner"].startswith("erased:")
+        assert "writer-" not in str(shown["arguments"])
+    end, begun = [one async for one in site.jobs.audit(target=job)]
+    for line in (end, begun):
+        assert (line.actor, line.tenant, "writer" in str(line.data)) == ("writer", "staff", False)
+        assert line.data["filter"]["owner"].startswith("erased:")
+    assert end.data["done"] == 1
+
+
 class _Halting:
     def __init__(self, bulk: Any, first: asyncio.Event, never: asyncio.Event) -> None:
         self.bulk, self.first, self.never = bulk, first, never
@@ -200,7 +237,7 @@ async def test_a_page_of_a_worker_that_lost_the_job_changes_nothing(site: Site) 
     run = site.task(TASK).fn
 
     class Late:
-        job, fence, attempt, canceled = made.id, 1, 1, False
+        job, fence, attempt, canceled, principal = made.id, 1, 1, False, Principal("ann")
 
     async def late() -> None:
         began.set()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from offpath.app.acting import acting
 from offpath.cli.workers import COLUMNS
 from offpath.core import alerts
 from offpath.core.alerts import AlertRow
@@ -232,6 +233,20 @@ def test_the_wrong_tenant_does_not_look_like_success(shop2: Shop) -> None:
     assert "no --tenant" in bob.stderr
     right = shop2.run("purge", "--owner", "ann", "--tenant", "acme", "--yes")
     assert (right.returncode, right.stderr, "endpoint" in right.stdout) == (0, "", True)
+
+
+def test_what_operators_did_is_not_erased_with_an_owner_of_their_name(shop2: Shop) -> None:
+    id = shop2.module.send.enqueue_sync(to="b").id
+    shop2.run("jobs", "cancel", id, "--reason", "no")
+    [act] = shop2.told("audit", "list")
+    none = shop2.run("purge", "--owner", act["actor"], "--yes")
+    assert (none.returncode, none.stderr) == (1, f"offpath: nothing is kept of {act['actor']} in no tenant\n")
+    assert shop2.told("audit", "list")[1:] == [act]
+    with acting("ann", "acme"):
+        shop2.module.jobs.queues.pause_sync("mail", reason="incident")
+    gone = shop2.run("purge", "--owner", "ann", "--tenant", "acme", "--yes")
+    assert (gone.returncode, "its name in 1 place" in gone.stderr) == (1, True)
+    assert shop2.told("audit", "list", "--action", "queue.pause")[0]["data"] == {"reason": "incident"}
 
 
 def test_json_is_safe_on_a_terminal_and_reads_back(shop2: Shop) -> None:

@@ -26,6 +26,7 @@ SCANS = {
     "owners.erase_window": "offpath_window",
     "owners.last_ticket": "offpath_ticket",
     "owners.living": "offpath_job",
+    "owners.named_jobs": "offpath_job offpath_history",
     "owners.read_received": "offpath_inbox",
     "owners.running": "offpath_job",
     "owners.tenants": "offpath_job offpath_history offpath_operation offpath_endpoint",  # when an erasure finds nothing

@@ -11,7 +11,7 @@ from ..http.messages import Request, Response, json_response
 from ..http.operations import moment
 from ..http.service import Service
 from .reading import asked, begin, paged
-from .schemas import ID, PAGED, PAGING, TEXT, TIME, object_, page, query
+from .schemas import ID, PAGED, PAGING, TEXT, TIME, maybe, object_, page, query
 from .table import Row
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def _entry(row: ActRow) -> dict[str, Any]:
         "id": row.id,
         "at": moment(row.at),
         "actor": row.actor,
+        "tenant": row.tenant,
         "action": row.action,
         "said": ACTIONS.get(row.action, ""),
         "target": row.target,
@@ -53,6 +54,7 @@ _ENTRY = object_(
     id=ID,
     at=TIME,
     actor=TEXT,
+    tenant={**maybe(TEXT), "description": "The actor's; null: of none, as at the command line."},
     action={**TEXT, "description": "What was done: " + ", ".join(ACTIONS)},
     said={**TEXT, "description": "The same in words."},
     target={**TEXT, "description": "A job's or an endpoint's id, a queue's or a schedule's name; or none."},

@@ -84,7 +84,7 @@ def bound(admin: Admin, row: Row) -> Route:
 
 async def _pass(admin: Admin, row: Row, action: Action, service: Service, request: Request) -> Response:
     demand(service, request, action)
-    with acting(_name(request.caller.id)):
+    with acting(_name(request.caller.id), request.caller.tenant):
         try:
             response = await row.handle(admin, service, request)
         except StoreUnavailable as error:  # whoever may see all of it is told which database, and what is wrong with it

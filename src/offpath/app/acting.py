@@ -13,27 +13,33 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from ..core.audit import ACTIONS, Act
-from ..core.checks import check_name
+from ..core.audit import ACTIONS, Act, Actor
+from ..core.checks import check_name, shown
+from ..errors import ConfigurationError
 from ..observe import meters
 from ..ports import Maker, Store, Verb
 
 R = TypeVar("R")
 Said = Mapping[str, Any]
 
-_actor: ContextVar[str | None] = ContextVar("offpath.actor", default=None)
+_actor: ContextVar[Actor | None] = ContextVar("offpath.actor", default=None)
 
 
-def actor() -> str | None:
+def actor() -> Actor | None:
     """Who is acting here; None: nobody in particular."""
     return _actor.get()
 
 
 @contextmanager
-def acting(name: str) -> Iterator[None]:
-    """Within the block, what is changed is recorded as done by `name`: text of 1 to 255 characters.
-    ConfigurationError."""
-    token = _actor.set(check_name(name, "actor"))
+def acting(name: str, tenant: str | None = "") -> Iterator[None]:
+    """Within the block, what is changed is recorded as done by `name`: text of 1 to 255 characters. ConfigurationError.
+
+    tenant  in which an owner of that name is the same person, whose name goes when that owner is erased (default: in
+            none, as elsewhere); None: no owner is
+    """
+    if tenant is not None and not isinstance(tenant, str):
+        raise ConfigurationError(f"tenant must be text or None, not {shown(tenant)}")
+    token = _actor.set(Actor(check_name(name, "actor"), tenant))
     try:
         yield
     finally:
@@ -57,7 +63,7 @@ def recorded(
             given = yield from make()
             data = says(given)
             if data is not None:
-                yield from store.verbs.note([Act(who, action, target, data)])
+                yield from store.verbs.note([Act(who.id, action, target, data, who.tenant)])
                 if meters.on is not None:
                     meters.on.add("offpath_audit_actions_total", (action,))
             return given

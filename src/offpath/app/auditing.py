@@ -25,6 +25,7 @@ class Entry:
     action  see `core.audit.ACTIONS`
     target  the id of a job or endpoint, the name of a queue or schedule
     data    what else is remembered: a reason, a filter, counts
+    tenant  the actor's, of whom it is known (`offpath.app.acting`)
     """
 
     id: str
@@ -33,6 +34,7 @@ class Entry:
     action: str
     target: str
     data: dict[str, Any]
+    tenant: str | None = None
 
 
 class Auditing:
@@ -72,7 +74,7 @@ class Auditing:
 
 def entry(row: ActRow) -> Entry:
     at = datetime.fromtimestamp(row.at / 1e6, UTC)
-    return Entry(row.id, at, row.actor, row.action, row.target, json.loads(row.data))
+    return Entry(row.id, at, row.actor, row.action, row.target, json.loads(row.data), row.tenant)
 
 
 def _begin(limit: int | None, after: str | None) -> tuple[int | None, str | None]:

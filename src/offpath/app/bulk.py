@@ -79,13 +79,14 @@ class Deed:
 
     def page(self, reached: Reached, *, first: bool) -> Verb[None]:
         if first and self._actor is not None:
-            yield from self._store().verbs.note([Act(self._actor, self._action, "", self._said)])
+            act = Act(self._actor.id, self._action, "", self._said, self._actor.tenant)
+            yield from self._store().verbs.note([act])
 
     def ended(self, tally: Tally) -> Maker[None] | None:
         if self._actor is None:
             return None
         data = {**self._said, "done": tally.done, "skipped": tally.skipped}
-        act = Act(self._actor, f"{self._action}.ended", "", data)
+        act = Act(self._actor.id, f"{self._action}.ended", "", data, self._actor.tenant)
         return lambda: self._store().verbs.note([act])
 
 

@@ -148,15 +148,19 @@ class _Fenced:
         return self._guarded(reached)
 
     def ended(self, tally: Tally, how: str = "succeeded") -> Maker[None]:
-        context = self._context
-        data = {**self._said, **tally._asdict(), "outcome": how}
-        act, verbs = Act(self._actor, f"jobs.{self._action}.ended", context.job, data), self._store.verbs
+        job, by, verbs = self._context.job, self._context.principal, self._store.verbs
+        action, tenant = f"jobs.{self._action}", None if by is None else by.tenant
 
         def verb() -> Verb[None]:
             yield from self._guarded(Reached(*tally, END))
             # When it is run again after this, and before it was settled, it is told once.
-            if not (yield from verbs.acts(ActFilter(action=act.action, target=act.target), None, 1)):
-                yield from verbs.note([act])
+            if (yield from verbs.acts(ActFilter(action=f"{action}.ended", target=job), None, 1)):
+                return
+            # What was told when it began: an owner that it was about may have been erased since.
+            begun = yield from verbs.acts(ActFilter(action=action, target=job), None, 1)
+            said = json.loads(begun[0].data) if begun else self._said
+            data = {**said, **tally._asdict(), "outcome": how}
+            yield from verbs.note([Act(self._actor, f"{action}.ended", job, data, tenant)])
 
         return verb
 

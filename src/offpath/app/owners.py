@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..core import redact
-from ..core.audit import Act
+from ..core.audit import Act, Actor
 from ..core.checks import shown
 from ..core.job import State
 from ..errors import ConfigurationError, Conflict
@@ -27,12 +27,13 @@ PAGE = 200  # jobs that are erased in one transaction
 LOOK = 20  # jobs that are told at once: each may have a long log
 ROUNDS = 5
 PLACES: tuple[Where, ...] = ("live", "ended", "operations")
-APPLICATION = "application"
+APPLICATION = Actor("application", None)
 """The actor of what nobody has said who does it."""
 
 
 class Erased(NamedTuple):
-    """How far it has come: rows that are gone, by kind."""
+    """How far it has come: rows that are gone, by kind. "renamed": those that stay and name the owner no more, lines of
+    the audit log and changes of many jobs."""
 
     counts: Mapping[str, int] = MappingProxyType({})
 
@@ -137,16 +138,21 @@ class Owners:
                 break
         else:
             raise Conflict("jobs of this owner keep coming: stop taking its requests, then erase it again")
-        rest: Mapping[str, int] = yield store.perform(partial(_rest, store, owner, erased, actor() or APPLICATION))
+        naming: list[tuple[str, str]] = yield store.read(store.verbs.naming(owner))
+        rest: Mapping[str, int] = yield store.perform(
+            partial(_rest, store, owner, erased, naming, actor() or APPLICATION)
+        )
         yield Told(erased.with_(rest))
 
 
-def _rest(store: Store, owner: Owner, erased: Erased, who: str) -> Verb[Mapping[str, int]]:
+def _rest(
+    store: Store, owner: Owner, erased: Erased, naming: list[tuple[str, str]], who: Actor
+) -> Verb[Mapping[str, int]]:
     name = anonymous(owner)
-    gone = yield from store.verbs.sweep_rest(owner, name)
-    who = name if who == owner.id else who
+    gone = yield from store.verbs.sweep_rest(owner, name, naming)
+    by = Actor(name, None) if tuple(who) == tuple(owner) else who
     counts = dict(erased.with_(gone).counts)
-    yield from store.verbs.note([Act(who, "owner.purge", name, {"rows": counts})])
+    yield from store.verbs.note([Act(by.id, "owner.purge", name, {"rows": counts}, by.tenant)])
     return gone
 
 

@@ -97,15 +97,15 @@ def purge(options: argparse.Namespace) -> int:
     if gone is None:
         printing.say(f"interrupted: {seen:,} rows erased; the same command goes on with the rest")
         return 130
-    # The audit log knows no tenants: that a name stood there is not that something was kept in this one.
-    kept = sum(count for kind, count in gone.counts.items() if kind != "audit")
+    renamed = gone.counts.get("renamed", 0)  # alone, it may be of a look that went to the wrong tenant before
+    kept = gone.total - renamed
     if options.json:
         printing.as_json(
             {"erased": dict(gone.counts), "total": gone.total, "tenant": options.tenant, "elsewhere": elsewhere}
         )
     elif kept:
         printing.record({**gone.counts, "total": gone.total}, False)
-    return _told(options, kept, elsewhere)
+    return _told(options, kept, elsewhere, renamed)
 
 
 def _whose(options: argparse.Namespace) -> str:
@@ -123,9 +123,11 @@ def _elsewhere(jobs: Offpath, options: argparse.Namespace) -> list[str]:
     ]
 
 
-def _told(options: argparse.Namespace, count: int, elsewhere: list[str]) -> int:
+def _told(options: argparse.Namespace, count: int, elsewhere: list[str], renamed: int = 0) -> int:
     """The wrong tenant must not look like success: 1 when there was nothing, and where there is something is said."""
     nothing = "" if count else f"nothing is kept of {_whose(options)}"
+    if nothing and renamed:
+        nothing += f" but its name in {printing.many(renamed, 'place')}, mostly of the audit log: that has been changed"
     also = [f"--tenant {name}" if name else "no --tenant" for name in elsewhere]
     there = f"of an owner of that name there is work in {printing.many(len(also), 'other tenant')}: {', '.join(also)}"
     said = "; ".join(one for one in (nothing, there if also else "") if one)

@@ -49,7 +49,7 @@ def opened(options: argparse.Namespace) -> Iterator[Offpath]:
     try:
         _demand_tables(jobs)
         jobs.store.open()  # a database that cannot be used says so in one sentence, before anything else
-        with acting(actor()):
+        with acting(actor(), tenant=None):
             yield jobs
     finally:
         jobs.close()

@@ -45,15 +45,23 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
 """Action → what its actor did."""
 
 
+class Actor(NamedTuple):
+    """Who acts: by `id` of that tenant, as owners of jobs are (`core.job.Principal`); tenant None: no owner's name."""
+
+    id: str
+    tenant: str | None
+
+
 class Act(NamedTuple):
     """target: the id of a job or an endpoint, the name of a queue or a schedule; of many jobs, the id of the job that
-    sees to it, or "".
+    sees to it, or "". tenant: the actor's, see `Actor`.
     """
 
     actor: str
     action: str
     target: str = ""
     data: Mapping[str, Any] = MappingProxyType({})
+    tenant: str | None = None
 
 
 class ActRow(NamedTuple):
@@ -65,6 +73,7 @@ class ActRow(NamedTuple):
     action: str
     target: str
     data: str
+    tenant: str | None = None
 
 
 class ActFilter(NamedTuple):

@@ -49,6 +49,18 @@ def as_memory(reached: Reached) -> str:
     return json.dumps(reached._asdict())
 
 
+def unnamed(text: str, owner: str, name: str) -> str | None:
+    """The arguments of such a job, or a line of the audit log about one (JSON objects), with another name for an owner:
+    what was told of that owner goes, how many it was about stays. None: its filter does not name that owner."""
+    said: dict[str, Any] = json.loads(text)
+    which = said.get("filter")
+    if not isinstance(which, dict) or which.get("owner") != owner:
+        return None
+    said["filter"] = {part: name if part in ("owner", "key_prefix") else value for part, value in which.items()}
+    said.pop("reason", None)
+    return json.dumps(said)
+
+
 def from_memory(text: str | None) -> Reached | None:
     """None: it has not begun."""
     if text is None:

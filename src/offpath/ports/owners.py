@@ -24,7 +24,8 @@ class Living(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """What one page has erased: rows by kind; `last`: where the next page begins, None when there is none."""
+    """What one page has erased: rows by kind ("renamed": that have stayed, and say nothing of the owner); `last`: where
+    the next page begins, None when there is none."""
 
     gone: Mapping[str, int]
     last: str | None
@@ -64,6 +65,11 @@ class OwnerVerbs(Protocol):
         it says later finds its job."""
         ...
 
-    def sweep_rest(self, owner: Owner, name: str) -> Verb[Mapping[str, int]]:
-        """Erase what belongs to the owner and to none of its jobs. In the audit log it is called `name` from now on."""
+    def naming(self, owner: Owner) -> Verb[list[tuple[str, str]]]:
+        """(id, arguments) of changes of many jobs, somebody else's too, whose filter names the owner."""
+        ...
+
+    def sweep_rest(self, owner: Owner, name: str, naming: Sequence[tuple[str, str]] = ()) -> Verb[Mapping[str, int]]:
+        """Erase what belongs to the owner and to none of its jobs. In the audit log, and in the arguments of the jobs
+        `naming` it, it is called `name` from now on."""
         ...

@@ -23,6 +23,7 @@ class AuditVerbs(SharedVerbs):
             (
                 uuid7_fine(now + n, os.urandom(10)),
                 now + n, act.actor, act.action, act.target, rows.dumps(dict(act.data)),
+                act.tenant,
             )
             for n, act in enumerate(acts)
         ]  # fmt: skip

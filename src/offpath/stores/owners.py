@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core import bulk
 from ..ports import Statement, Verb
 from ..ports.owners import Living, Owner, Swept, Where
 from . import rows
@@ -48,8 +49,9 @@ _WITH_JOBS = (
     *("window", "event", "step", "attempt", "letter", "received", "message", "ticket", "idempotency", "edge"),
     *("sending", "delivery", "operation", "ended", "job", "audit"),  # rows of jobs at the end: the others look at them
 )
-_AT_LAST = ("sending", "delivery", "endpoint", "idempotency", "ticket", "audit", "target")
-_NAMES = {"ended": "job", "target": "audit"}
+_AT_LAST = ("sending", "delivery", "endpoint", "idempotency", "ticket", "audit")
+_NAMES = {"ended": "job"}
+_GONE = {**_NAMES, "audit": "renamed"}
 SENDERS = 500
 
 
@@ -126,7 +128,30 @@ class OwnerVerbs(SharedVerbs):
                 yield from self._count(gone, f"erase_{kind}", kind, params)
         return gone
 
-    def sweep_rest(self, owner: Owner, name: str) -> Verb[Mapping[str, int]]:
+    def naming(self, owner: Owner) -> Verb[list[tuple[str, str]]]:
+        """Walks through all jobs, so it is a read of its own."""
+        found: list[Sequence[Any]] = yield self._of("named_jobs", {})
+        return [(id, args) for id, args in found if bulk.unnamed(args, owner.id, "") is not None]
+
+    def _rename(self, owner: Owner, name: str, naming: Sequence[tuple[str, str]]) -> Verb[int]:
+        jobs = [(id, bulk.unnamed(args, owner.id, name)) for id, args in naming]
+        if jobs:
+            for where in ("live", "ended"):
+                yield Statement(self.sql[f"owners.rename_{where}"], {"rows": rows.dumps(jobs)}, rows.nothing)
+        asked = {"owner": owner.id, "quoted": rows.dumps(owner.id)}
+        found: list[Sequence[Any]] = yield self._of("named_lines", asked)
+        lines: list[tuple[str, str, str]] = []
+        for id, action, target, data in found:
+            if action != "owner.export":
+                said = bulk.unnamed(data, owner.id, name)
+                lines += [] if said is None else [(id, target, said)]
+            elif json.loads(data).get("tenant") == owner.tenant:
+                lines.append((id, name, data))
+        if lines:
+            yield Statement(self.sql["owners.rename_lines"], {"rows": rows.dumps(lines)}, rows.nothing)
+        return len(jobs) + len(lines)
+
+    def sweep_rest(self, owner: Owner, name: str, naming: Sequence[tuple[str, str]] = ()) -> Verb[Mapping[str, int]]:
         params = {**_params(owner), "hash": name}
         gone: dict[str, int] = {}
         while senders := (
@@ -140,12 +165,14 @@ class OwnerVerbs(SharedVerbs):
                 gone[kind] = gone.get(kind, 0) + count
         for kind in _AT_LAST:
             yield from self._count(gone, f"last_{kind}", kind, params)
+        if renamed := (yield from self._rename(owner, name, naming)):
+            gone["renamed"] = gone.get("renamed", 0) + renamed
         return gone
 
     def _count(self, gone: dict[str, int], statement: str, kind: str, params: Mapping[str, Any]) -> Verb[None]:
         count: int = yield Statement(self.sql[f"owners.{statement}"], _asked(self.sql, statement, params), len)
         if count:
-            name = _NAMES.get(kind, kind)
+            name = _GONE.get(kind, kind)
             gone[name] = gone.get(name, 0) + count
 
     def _of(self, statement: str, params: Mapping[str, Any]) -> Statement:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
 import pytest
 
-from ...core.audit import Act
+from ...core.audit import Act, ActFilter
 from ...core.deliveries import QUEUE, TASK, derived
 from ...core.ids import uuid7
 from ...core.job import State
@@ -19,11 +20,12 @@ from ...ports.inbox import Entry, Letter
 from ...ports.outbox import NewEvent
 from ...ports.owners import Living, Owner, Swept, Where
 from ...ports.webhooks import Again, DeliveryState
+from ...stores.rows import dumps
 from .deliveries import note, tried
 from .fixtures import Hire, Make
 from .flowmachine import graph, part, start
 from .inbox import take
-from .kit import HOUR, TIMEOUT, Hand, ask, change, new_job, now, perform, put, watched
+from .kit import HOUR, TIMEOUT, Hand, ask, change, ended, live, new_job, now, perform, put, watched
 from .memory import emit, remember
 from .webhooks import add
 
@@ -50,7 +52,7 @@ def fill(store: Store, hire: Hire, owner: str) -> dict[str, str]:
     waits = watched(owner, **later)
     put(store, waits, new_job(args=f'{{"of":"{owner}"}}', **later))
     made["live"] = waits.job.id
-    perform(store, store.verbs.note([Act(owner, "job.cancel", waits.job.id, {"reason": owner})]))
+    perform(store, store.verbs.note([Act(owner, "job.cancel", waits.job.id, {"reason": owner}, "acme")]))
     one = Reservation(f'["acme","{owner}"]', key, "f" * 64, "me", HOUR, HOUR)
     assert perform(store, store.verbs.reserve(one)).fence == 1
     assert perform(store, store.verbs.remember(one, 1, 202, "[]", "AP8=", made["live"]))
@@ -100,7 +102,8 @@ def erase_all(store: Store, owner: Owner, limit: int = 1_000) -> dict[str, int]:
             if swept.last is None:
                 break
             after = swept.last
-    add_up(perform(store, store.verbs.sweep_rest(owner, "erased:x")))
+    naming = ask(store, store.verbs.naming(owner))
+    add_up(perform(store, store.verbs.sweep_rest(owner, "erased:x", naming)))
     return gone
 
 
@@ -114,7 +117,7 @@ def test_of_every_table_an_owners_rows_are_told(store: Store, hire: Hire) -> Non
     fill(store, hire, "bob")
     assert all_of(store, ALICE) == told
     assert "bob" not in repr(told)
-    assert all_of(store, Owner("alice", "globex")) == [row for row in told if row[0] == "audit"], "it knows no tenants"
+    assert all_of(store, Owner("alice", "globex")) == []
 
 
 @pytest.mark.parametrize("limit", [1_000, 1])
@@ -123,7 +126,7 @@ def test_what_is_erased_is_in_no_table_and_others_have_theirs(store: Store, hire
     fill(store, hire, "bob")
     bobs = all_of(store, BOB)
     gone = erase_all(store, ALICE, limit)
-    assert KINDS | {"ticket"} <= gone.keys()
+    assert KINDS - {"audit"} | {"ticket", "renamed"} <= gone.keys()
     assert all_of(store, ALICE) == []
     assert all_of(store, BOB) == bobs
     assert "alice" not in everything(store)
@@ -160,6 +163,60 @@ def test_all_that_ever_sent_a_delivery_goes_and_each_sending_is_told_once(
     gone = erase_all(store, ALICE)
     assert (gone["job"], gone["attempt"], gone["delivery"], gone["sending"]) == (4, 3, 1, 3)
     assert not [one for one in senders if one in everything(store)]
+
+
+def test_others_of_that_name_keep_what_they_did_and_what_was_done_to_them(store: Store) -> None:
+    """Somebody of another tenant, somebody who is no owner, a queue; and what an owner did to others' work."""
+    said = {"reason": "incident 4711"}
+    mine = [
+        Act("alice", "queue.pause", "mail", said, "acme"),
+        Act("root", "owner.export", "alice", {"tenant": "acme", "secrets": True}),
+    ]
+    others = [
+        Act("alice", "queue.pause", "mail", said, "globex"),
+        Act("alice", "queue.pause", "mail", said),
+        Act("root", "queue.pause", "alice", said, ""),
+        Act("root", "owner.export", "alice", {"tenant": "globex", "secrets": True}),
+    ]
+    perform(store, store.verbs.note([*mine, *others]))
+    assert ask(store, store.verbs.tenants("alice")) == ["acme", "globex"]
+    assert [row["data"] for _, row in all_of(store, ALICE)] == [dumps(said)]
+    assert erase_all(store, ALICE) == {"renamed": 2}
+    hers = [
+        mine[0]._replace(actor="erased:x", tenant=None),
+        mine[1]._replace(target="erased:x"),
+    ]
+    left = [one[2:] for one in ask(store, store.verbs.acts(ActFilter(), None, 100))]
+    assert left == [(*one[:3], dumps(one.data), one.tenant) for one in reversed([*hers, *others])]
+    assert erase_all(store, ALICE) == {}
+
+
+def test_who_changed_many_jobs_of_an_owner_is_known_and_whose_they_were_is_not(store: Store, hire: Hire) -> None:
+    hand = hire(tasks=("offpath.bulk@1",))
+
+    def call(owner: str) -> str:
+        which = {"owner": owner, "state": ["failed"], "key_prefix": f"welcome:{owner}"}
+        return dumps({"action": "retry", "filter": which, "reason": f"{owner} wrote", "actor": "bob"})
+
+    made = [new_job(task="offpath.bulk", args=call(name), owner="bob") for name in ("älice", "bob", "älice")]
+    put(store, *made[:2])
+    for _ in made[:2]:
+        hand.finish(hand.claim_one())
+    put(store, made[2])
+    done = {"done": 3, "skipped": 1}
+    told = [{**json.loads(call(name)), **done} for name in ("älice", "bob")]
+    told.append({"filter": {"task": "älice"}})
+    perform(store, store.verbs.note([Act("bob", "jobs.retry.ended", made[0].job.id, said) for said in told]))
+    assert erase_all(store, Owner("älice", "acme")) == {"renamed": 3}
+    text = everything(store)
+    assert "welcome:älice" not in text
+    assert "älice wrote" not in text
+    bulk = {"action": "retry", "filter": {"owner": "erased:x", "state": ["failed"], "key_prefix": "erased:x"}}
+    for one in (live(store, made[2].job.id), ended(store, made[0].job.id)):
+        assert json.loads(one.args or "") == {**bulk, "actor": "bob"}
+    assert ended(store, made[1].job.id).args == call("bob")
+    lines = [json.loads(one.data) for one in ask(store, store.verbs.acts(ActFilter(), None, 100))]
+    assert lines == [told[2], told[1], {**bulk, "actor": "bob", **done}]
 
 
 def everything(store: Store) -> str:

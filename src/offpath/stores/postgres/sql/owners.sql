@@ -27,6 +27,7 @@ select coalesce(cast(options as json) ->> 'tenant', '') from offpath_job where o
 union select coalesce(cast(options as json) ->> 'tenant', '') from offpath_history where owner = cast(:owner as text)
 union select tenant from offpath_operation where owner = cast(:owner as text)
 union select tenant from offpath_endpoint where owner = cast(:owner as text)
+union select tenant from offpath_audit where actor = cast(:owner as text) and tenant is not null
 order by 1
 
 -- name: running
@@ -124,7 +125,7 @@ from offpath_idempotency where scope = cast(:scope as text) order by offpath_ide
 
 -- name: read_audit
 select cast(id as text), at, actor, action, target, data
-from offpath_audit where actor = cast(:owner as text) order by offpath_audit.id
+from offpath_audit where actor = cast(:owner as text) and tenant = cast(:tenant as text) order by offpath_audit.id
 
 -- name: hold_flows
 -- The rows of the flows before those of their parts, as whoever ends a part does (docs/decisions/0025): nobody who settles
@@ -192,8 +193,10 @@ delete from offpath_history where id = any(array(select cast(r as uuid) from jso
 delete from offpath_job where id = any(array(select cast(r as uuid) from jsonb_array_elements_text(cast(cast(:ids as text) as jsonb)) r)) returning 1
 
 -- name: erase_audit
--- The line stays: that somebody did it. What it says of the job goes.
-update offpath_audit set data = '{}' where target in (select jsonb_array_elements_text(cast(cast(:ids as text) as jsonb))) and data <> '{}' returning 1
+-- The line stays: that somebody did it. What it says of the job goes (of a job that changed many, it says nothing).
+update offpath_audit set data = '{}' where target in (select jsonb_array_elements_text(cast(cast(:ids as text) as jsonb))) and data <> '{}'
+  and substr(action, 1, 5) <> 'jobs.'
+returning 1
 
 -- Erased with the owner.
 
@@ -215,7 +218,37 @@ delete from offpath_idempotency where scope = cast(:scope as text) returning 1
 delete from offpath_ticket where tenant = cast(:tenant as text) and owner = cast(:owner as text) returning 1
 
 -- name: last_audit
-update offpath_audit set actor = cast(:hash as text), data = '{}' where actor = cast(:owner as text) returning 1
+-- What was done to others stays as it was done.
+update offpath_audit set actor = cast(:hash as text), tenant = null where actor = cast(:owner as text) and tenant = cast(:tenant as text) returning 1
 
--- name: last_target
-update offpath_audit set target = cast(:hash as text), data = '{}' where target = cast(:owner as text) returning 1
+-- Where others have named the owner.
+
+-- name: named_lines
+-- What was exported, and what was done to many jobs, if the owner's name may be in it.
+select cast(id as text), action, target, data from offpath_audit
+where action in ('jobs.cancel', 'jobs.cancel.ended', 'jobs.retry', 'jobs.retry.ended', 'jobs.delete', 'jobs.delete.ended')
+  and strpos(data, cast(:quoted as text)) > 0
+union all
+select cast(id as text), action, target, data from offpath_audit where target = cast(:owner as text) and action = 'owner.export'
+
+-- name: named_jobs
+-- Changes of many jobs; whether the filter of one names the owner is looked at elsewhere.
+select cast(id as text), args from offpath_job where task = 'offpath.bulk' and args is not null
+union all
+select cast(id as text), args from offpath_history where task = 'offpath.bulk' and args is not null
+
+-- name: rename_lines
+-- rows: [id, target, data]
+update offpath_audit set target = r ->> 1, data = r ->> 2
+from jsonb_array_elements(cast(cast(:rows as text) as jsonb)) r where id = cast(r ->> 0 as uuid)
+
+-- name: rename_live
+-- rows: [id, args]
+update offpath_job set args = r ->> 1
+from jsonb_array_elements(cast(cast(:rows as text) as jsonb)) r where id = cast(r ->> 0 as uuid)
+
+-- name: rename_ended
+-- rows: [id, args]
+update offpath_history set args = r ->> 1
+from jsonb_array_elements(cast(cast(:rows as text) as jsonb)) r where id = cast(r ->> 0 as uuid)
+  and args is not null

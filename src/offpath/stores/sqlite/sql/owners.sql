@@ -27,6 +27,7 @@ select coalesce(json_extract(options, '$.tenant'), '') from offpath_job where ow
 union select coalesce(json_extract(options, '$.tenant'), '') from offpath_history where owner = :owner
 union select tenant from offpath_operation where owner = :owner
 union select tenant from offpath_endpoint where owner = :owner
+union select tenant from offpath_audit where actor = :owner and tenant is not null
 order by 1
 
 -- name: running
@@ -122,7 +123,7 @@ from offpath_idempotency where scope = :scope order by offpath_idempotency.key
 
 -- name: read_audit
 select id, at, actor, action, target, data
-from offpath_audit where actor = :owner order by offpath_audit.id
+from offpath_audit where actor = :owner and tenant = :tenant order by offpath_audit.id
 
 -- name: hold_flows
 -- The rows of the flows before those of their parts, as whoever ends a part does (docs/decisions/0025): nobody who settles
@@ -190,8 +191,10 @@ delete from offpath_history where id in (select value from json_each(:ids)) retu
 delete from offpath_job where id in (select value from json_each(:ids)) returning 1
 
 -- name: erase_audit
--- The line stays: that somebody did it. What it says of the job goes.
-update offpath_audit set data = '{}' where target in (select value from json_each(:ids)) and data <> '{}' returning 1
+-- The line stays: that somebody did it. What it says of the job goes (of a job that changed many, it says nothing).
+update offpath_audit set data = '{}' where target in (select value from json_each(:ids)) and data <> '{}'
+  and substr(action, 1, 5) <> 'jobs.'
+returning 1
 
 -- Erased with the owner.
 
@@ -213,7 +216,37 @@ delete from offpath_idempotency where scope = :scope returning 1
 delete from offpath_ticket where tenant = :tenant and owner = :owner returning 1
 
 -- name: last_audit
-update offpath_audit set actor = :hash, data = '{}' where actor = :owner returning 1
+-- What was done to others stays as it was done.
+update offpath_audit set actor = :hash, tenant = null where actor = :owner and tenant = :tenant returning 1
 
--- name: last_target
-update offpath_audit set target = :hash, data = '{}' where target = :owner returning 1
+-- Where others have named the owner.
+
+-- name: named_lines
+-- What was exported, and what was done to many jobs, if the owner's name may be in it.
+select id, action, target, data from offpath_audit
+where action in ('jobs.cancel', 'jobs.cancel.ended', 'jobs.retry', 'jobs.retry.ended', 'jobs.delete', 'jobs.delete.ended')
+  and instr(data, :quoted) > 0
+union all
+select id, action, target, data from offpath_audit where target = :owner and action = 'owner.export'
+
+-- name: named_jobs
+-- Changes of many jobs; whether the filter of one names the owner is looked at elsewhere.
+select id, args from offpath_job where task = 'offpath.bulk' and args is not null
+union all
+select id, args from offpath_history where task = 'offpath.bulk' and args is not null
+
+-- name: rename_lines
+-- rows: [id, target, data]
+update offpath_audit set target = json_extract(r.value, '$[1]'), data = json_extract(r.value, '$[2]')
+from json_each(:rows) r where offpath_audit.id = json_extract(r.value, '$[0]')
+
+-- name: rename_live
+-- rows: [id, args]
+update offpath_job set args = json_extract(r.value, '$[1]')
+from json_each(:rows) r where offpath_job.id = json_extract(r.value, '$[0]')
+
+-- name: rename_ended
+-- rows: [id, args]
+update offpath_history set args = json_extract(r.value, '$[1]')
+from json_each(:rows) r where offpath_history.id = json_extract(r.value, '$[0]')
+  and args is not null
