@@ -1,6 +1,7 @@
 """Queues and schedules whose names are no easy segments of a path: over real servers, in both frameworks, behind
 prefixes."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -76,6 +77,21 @@ async def test_every_name_that_can_be_given_can_be_asked_for(
             assert (await client.post(f"{path}/resume")).json()["paused"] is False
         assert [one async for one in jobs.audit(action="queue.pause", target="a")] == [], "that is another"
         assert (await client.get("/queues/a/b")).status_code == 404, "two segments are no name"
+
+
+@pytest.mark.parametrize("framework", ["fastapi", "starlette"])
+async def test_what_no_name_has_leads_nowhere(jobs: Offpath, framework: str) -> None:
+    """As the bytes are sent: a client that tidies its URLs would not."""
+    async with jobs, at(jobs, framework, "", "") as client:
+        for name in ("%00", "a%00b", "a%2Fb%00", "%2e%2e", "%2E", ".."):
+            url = client.base_url.copy_with(raw_path=f"/admin/queues/{name}/pause".encode())
+            reader, writer = await asyncio.open_connection(url.host, url.port)
+            fields = b"Host: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            writer.write(b"POST " + url.raw_path + b" HTTP/1.1\r\n" + fields)
+            status = (await reader.read()).split(b" ", 2)[1]
+            writer.close()
+            assert status in (b"404", b"422"), (name, status)
+        assert [one async for one in jobs.audit()] == []
 
 
 @pytest.mark.parametrize("framework", ["fastapi", "starlette"])

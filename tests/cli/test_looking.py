@@ -208,6 +208,11 @@ def test_what_is_kept_of_an_owner_is_written_and_erased(shop2: Shop) -> None:
     piped = shop2.run("export", "--owner", "ann", "--out", "-")
     assert (piped.returncode, len(piped.stdout.splitlines())) == (0, len(lines)), "as everywhere, - is stdout"
     assert not (shop2.folder / "-").exists()
+    live = shop2.module.send.using(owner="ann", delay=3600).enqueue_sync(to="later").id
+    refused = shop2.run("purge", "--owner", "ann", "--yes")
+    assert (refused.returncode, "with --cancel" in refused.stderr, "True" in refused.stderr) == (1, True, False)
+    shop2.run("jobs", "cancel", live)
+    shop2.run("jobs", "delete", live, "--yes")
     asked = shop2.run("purge", "--owner", "ann")
     assert (asked.returncode, "say --yes" in asked.stderr) == (2, True)
     assert shop2.told("purge", "--owner", "ann", "--yes")["erased"]["job"] == 1

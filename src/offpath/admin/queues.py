@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..app.queues import MAX_REASON
 from ..app.watching import MOST, Part, loads
 from ..core.backlog import QueueLoad
-from ..core.checks import check_name
+from ..core.checks import check_name, check_segment
 from ..core.limits import WITHIN, Rule, buckets_of
 from ..core.options import SECOND
 from ..errors import ConfigurationError
@@ -76,7 +76,7 @@ def _name(service: Service, request: Request) -> str:
     """A queue needs no declaration, so whatever can be a name is one."""
     asked(service, request, ())
     try:
-        return check_name(request.params["name"], "queue")
+        return check_segment(request.params["name"], "queue")
     except ConfigurationError as error:
         service.refuse("no-queue-name", str(error))
 

@@ -60,14 +60,15 @@ class Log(Protocol):
         ...
 
     def page(self, reached: Reached, *, first: bool) -> Verb[None]:
-        """`reached`: with this page."""
+        """`reached`: with this page; `first`: it is the first that has changed anything."""
         ...
 
     def ended(self, tally: Tally) -> Maker[None] | None: ...
 
 
 class Deed:
-    """The audit log's: that it began, and how it ended. Who is acting is whoever acts when it is asked for."""
+    """The audit log's: that it began, and how it ended; neither, when nothing was changed. Who is acting is whoever
+    acts when it is asked for."""
 
     skip: Collection[str] = ()
 
@@ -83,7 +84,7 @@ class Deed:
             yield from self._store().verbs.note([act])
 
     def ended(self, tally: Tally) -> Maker[None] | None:
-        if self._actor is None:
+        if self._actor is None or not tally.done:
             return None
         data = {**self._said, "done": tally.done, "skipped": tally.skipped}
         act = Act(self._actor.id, f"{self._action}.ended", "", data, self._actor.tenant)
@@ -159,14 +160,12 @@ class Bulk:
         if before is None:
             before = Reached(0, 0, (yield store.read(store.verbs.count_jobs(where))), None)
         tally, after, locked = Tally(*before[:3]), before.after, list(before.locked)
-        round, size, first = Round(), self._page, after is None
+        round, size = Round(), self._page
         round.skip.update(log.skip)
         while True:
             round.taken = []
             try:
-                page: Page = yield store.perform(
-                    self._logged(partial(turn, after, size, round), tally, locked, first=first)
-                )
+                page: Page = yield store.perform(self._logged(partial(turn, after, size, round), tally, locked))
             except (StoreUnavailable, SchemaError, LeaseLost):
                 raise
             except OffpathError as error:
@@ -179,7 +178,6 @@ class Bulk:
                 signal("upkeep.skipped", duty="bulk", job=round.taken[0], error=f"{type(error).__name__}: {error}")
                 tally = tally._replace(skipped=tally.skipped + 1)
                 continue
-            first = False
             locked += page.locked
             tally = tally._replace(done=tally.done + page.done, skipped=tally.skipped + page.skipped)
             yield Told(tally)
@@ -199,8 +197,6 @@ class Bulk:
         make: Maker[Page],
         tally: Tally,
         locked: Sequence[str],
-        *,
-        first: bool = False,
     ) -> Maker[Page]:
         """A page, and what the log writes with it."""
 
@@ -208,7 +204,7 @@ class Bulk:
             page = yield from make()
             done, skipped = tally.done + page.done, tally.skipped + page.skipped
             reached = Reached(done, skipped, tally.of, page.last or END, (*locked, *page.locked))
-            yield from self._log.page(reached, first=first)
+            yield from self._log.page(reached, first=not tally.done and page.done > 0)
             return page
 
         return verb

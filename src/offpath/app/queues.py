@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ..core import bulk
 from ..core.backlog import QueueLoad
-from ..core.checks import check_name
+from ..core.checks import check_name, check_segment
 from ..core.queues import QueueInfo, stand
 from ..errors import ConfigurationError, ResultTimeout
 from ..ports import Pending, Verb
@@ -141,7 +141,7 @@ class QueueBoard:
         return found
 
     def _pause(self, name: str, reason: str, action: str = "queue.pause") -> Pending[None]:
-        check_name(name, "queue")
+        check_segment(name, "queue")
         if reason:
             check_name(reason, "reason", MAX_REASON)
         store = self._desk.store

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from ..app import Offpath
 from ..app.owners import Erased
-from ..errors import ConfigurationError, OffpathError
+from ..errors import ConfigurationError, Conflict, OffpathError
 from . import printing, progress
 from .bulk import interruptible, sure
 from .target import opened
@@ -94,6 +94,8 @@ def purge(options: argparse.Namespace) -> int:
             gone = jobs.purge_owner_sync(options.owner, options.tenant, cancel=options.cancel, progress=note)
         except KeyboardInterrupt:
             gone = None
+        except Conflict as error:  # as it is said here
+            raise Conflict(str(error).replace("with cancel=True", "with --cancel")) from None
     if gone is None:
         printing.say(f"interrupted: {seen:,} rows erased; the same command goes on with the rest")
         return 130

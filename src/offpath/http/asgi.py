@@ -116,7 +116,8 @@ class Nowhere:
         self._known = [(re.compile(re.sub(r"\{\w+\}", "[^/]+", path) + r"\Z"), said) for path, said in allow.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        said = next((methods for path, methods in self._known if path.search(scope["path"])), None)
+        known = () if unnamable(scope) else self._known
+        said = next((methods for path, methods in known if path.search(scope["path"])), None)
         refusal = problem_response(plain(404)) if said is None else problem_response(plain(405), ("Allow", said))
         await send_response(refusal, scope, send)
 
@@ -129,6 +130,11 @@ def only_asked_slashed(scope: Scope) -> bool:
 
 
 _INSIDE = "\x00"  # no name has it
+
+
+def unnamable(scope: Scope) -> bool:
+    """The client has sent what stands for a slash inside of a segment: no name has that, and no route of ours."""
+    return _INSIDE in scope["path"]
 
 
 def segmented(scope: Scope) -> Scope:

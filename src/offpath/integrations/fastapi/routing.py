@@ -18,7 +18,7 @@ from starlette.routing import Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...errors import ConfigurationError
-from ...http.asgi import Answer, answer, only_asked_slashed, request_of, segmented, segments
+from ...http.asgi import Answer, answer, only_asked_slashed, request_of, segmented, segments, unnamable
 from ...http.describe import parameters, responses
 from ...http.face import NOBODY, Face
 from ...http.faults import http_exception, validation_error
@@ -74,6 +74,8 @@ class _Route(APIRoute):
     allow: ClassVar[Mapping[str, str]]
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if unnamable(scope):
+            return Match.NONE, {}
         match, child = super().matches(segmented(scope))
         return match, {**child, "path_params": segments(child["path_params"])} if child else child
 

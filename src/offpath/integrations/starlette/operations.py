@@ -20,7 +20,7 @@ from ...core.checks import check_name
 from ...core.options import AcceptGiven, CallOptions
 from ...errors import ConfigurationError
 from ...http.accept import DUE, Acceptance, Start, accept, accept_sync, check_words, refuse_safe
-from ...http.asgi import Answer, Nowhere, answer, only_asked_slashed, request_of, segmented, segments
+from ...http.asgi import Answer, Nowhere, answer, only_asked_slashed, request_of, segmented, segments, unnamable
 from ...http.asked import ASKS, Asked, as_asked
 from ...http.face import NOBODY, PUBLIC, Face, Options
 from ...http.faults import http_exception, response_to
@@ -269,6 +269,8 @@ class OnceEndpoint:
 
 class _Segmented(Route):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if unnamable(scope):
+            return Match.NONE, {}
         match, child = super().matches(segmented(scope))
         return match, {**child, "path_params": segments(child["path_params"])} if child else child
 
