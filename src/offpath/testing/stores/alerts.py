@@ -163,3 +163,12 @@ def test_every_rule_that_was_ever_raised_is_known(store: Store) -> None:
         perform(store, store.verbs.move_alert(AlertRow(name, 0, None, 0), 7, 3, None))
     perform(store, store.verbs.move_alert(AlertRow("a", 1, 7, 3), None, 0, None))
     assert ask(store, store.verbs.alerts()) == [AlertRow("a", 2, None, 0), AlertRow("b", 1, 7, 3)]
+
+
+def test_an_alert_is_forgotten_as_it_was_seen(store: Store) -> None:
+    for name in ("a", "b"):
+        assert perform(store, store.verbs.move_alert(AlertRow(name, 0, None, 0), 6, 8, None))
+    assert not perform(store, store.verbs.forget_alert(AlertRow("a", 2, None, 8))), "somebody has moved it"
+    assert perform(store, store.verbs.forget_alert(AlertRow("a", 1, 6, 8)))
+    assert not perform(store, store.verbs.forget_alert(AlertRow("a", 1, 6, 8)))
+    assert [row.name for row in ask(store, store.verbs.alerts())] == ["b"]

@@ -272,13 +272,3 @@ def test_an_alert_that_no_living_worker_watches_does_not_ring(store: Store, hire
     assert ringing() == ["renamed", "watched"], "it is late, but not judged dead"
     lose(old, new)
     assert ringing() == ["watched"]
-
-
-def test_an_alert_is_forgotten_as_it_was_seen(store: Store) -> None:
-    move, forget = store.verbs.move_alert, store.verbs.forget_alert
-    assert perform(store, move(AlertRow("a", 0, None, 0), 6, 8, None))
-    assert perform(store, move(AlertRow("b", 0, None, 0), 6, 8, None))
-    assert not perform(store, forget(AlertRow("a", 2, None, 8))), "somebody has moved it"
-    assert perform(store, forget(AlertRow("a", 1, 6, 8)))
-    assert not perform(store, forget(AlertRow("a", 1, 6, 8)))
-    assert [row.name for row in ask(store, store.verbs.alerts())] == ["b"]
