@@ -24,13 +24,13 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 
 
-def until(what: Callable[[], T], seconds: float, why: str) -> T:
+def until(what: Callable[[], T], seconds: float, why: str, pause: float = 0.01) -> T:
     """Look at a condition of another process (there is no signal to wait on across a kill -9) until it holds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := what():
             return value
-        time.sleep(0.01)
+        time.sleep(pause)
     raise AssertionError(f"not within {seconds:g} s: {why}")
 
 
