@@ -5,6 +5,7 @@ addresses are of 198.18.0.0/15, which RFC 2544 keeps for measurements. All of it
 """
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -40,6 +41,9 @@ class Host:
         _ip("link", "set", self.cable, "up")
 
 
+_MARKS = itertools.count(os.getpid(), 211)  # the kernel takes its time to remove a cable: no name comes twice
+
+
 @contextlib.contextmanager
 def hosts(count: int) -> Iterator[tuple[str, list[Host]]]:
     """(our own address, which they reach; `count` hosts). Unavailable, in one sentence, where none can be made."""
@@ -47,7 +51,7 @@ def hosts(count: int) -> Iterator[tuple[str, list[Host]]]:
         raise Unavailable("no `ip` here (Debian: apt-get install iproute2)")
     if os.geteuid() != 0:
         raise Unavailable("network namespaces are for root")
-    mark = os.getpid() % 100_000
+    mark = next(_MARKS) % 100_000
     net = f"198.{18 + mark // 256 % 2}.{mark % 256}"
     bridge = f"ofb{mark}"
     with contextlib.ExitStack() as stack:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from offpath import Offpath
+from offpath.stores.postgres.session import ANSWER_SECONDS
 from servers.hosts import Host, hosts
 from servers.postgres import scratch, wheel
 
@@ -32,9 +33,11 @@ def place() -> Iterator[tuple[str, str, list[Host]]]:
             yield server.url, server.url.replace("127.0.0.1", address), made
 
 
-def test_a_pulled_cable_loses_and_doubles_nothing(place: tuple[str, str, list[Host]]) -> None:
+@pytest.mark.parametrize("given_up", [False, True], ids=["shortly", "until the server has given it up"])
+def test_a_pulled_cable_loses_and_doubles_nothing(place: tuple[str, str, list[Host]], given_up: bool) -> None:
     """Both hosts work. One is cut off with jobs in its hands: the other gets them, and when the cable is back, nothing
-    that the first still says is taken."""
+    that the first still says is taken, and it works on, even when it waits for answers of a server that has long let go
+    of it."""
     here, there, (first, second) = place
     jobs = Offpath(here)
     jobs.migrate()
@@ -55,6 +58,9 @@ def test_a_pulled_cable_loses_and_doubles_nothing(place: tuple[str, str, list[Ho
             first.cut()
             ended = "select count(*) = %s from offpath_history where outcome = 4"
             until(lambda: look.execute(ended, (JOBS,)).fetchone() == (True,), 120, "the other does all that is left")
+            if given_up:
+                lines = "select from pg_stat_activity where client_addr = %s and application_name = 'offpath'"
+                until(lambda: not look.execute(lines, (first.address,)).rowcount, 60, "its lines are dropped")
             at_the_cut = of(first)
             first.mend()
             total = JOBS
@@ -65,7 +71,8 @@ def test_a_pulled_cable_loses_and_doubles_nothing(place: tuple[str, str, list[Ho
                 total += HELPING
                 return of(first) > at_the_cut
 
-            until(worked_again, 120, "the first works again, under another name", pause=0.1)
+            # sooner than it gives up waiting for an answer
+            until(worked_again, ANSWER_SECONDS / 2, "the first works again, under another name", pause=0.1)
             until(lambda: look.execute(ended, (total,)).fetchone() == (True,), 120, "all that came after")
             found = [n for (n,) in look.execute("select n from receipt order by n").fetchall()]
             assert found == list(range(total)), "each exactly once"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -23,6 +24,16 @@ R = TypeVar("R")
 ANSWER_SECONDS = 60.0  # without an answer for so long a connection is given up
 LOCK_MS = 5_000
 
+LIVENESS = {
+    "tcp_user_timeout": 15_000,  # milliseconds
+    "tcp_keepalives_idle": 10,
+    "tcp_keepalives_interval": 3,
+    "tcp_keepalives_count": 3,
+}
+"""How either end of a connection notices that the other is gone (tcp(7)), under the names of the server's settings."""
+
+_OPTIONS = ("TCP_USER_TIMEOUT", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+
 SETTINGS = {
     "application_name": "offpath",
     "TimeZone": "UTC",
@@ -32,10 +43,7 @@ SETTINGS = {
     "statement_timeout": str(int(ANSWER_SECONDS * 1000) - 10_000),
     "idle_in_transaction_session_timeout": "15000",
     # Should our host be cut off, the server lets go of what we have locked in some 20 s, and not after two hours.
-    "tcp_user_timeout": "15000",
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "3",
-    "tcp_keepalives_count": "3",
+    **{name: str(value) for name, value in LIVENESS.items()},
     # Plans must depend neither on statistics (the live table is empty, then full, within a second) nor on values.
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
@@ -182,7 +190,19 @@ async def _open(address: Address, settings: dict[str, str]) -> asyncpg.Connectio
         command_timeout=ANSWER_SECONDS,
         server_settings=settings,
     )
+    _keep_alive(made._transport.get_extra_info("socket"))  # type: ignore[attr-defined]  # there is no public way
     return made
+
+
+def _keep_alive(line: socket.socket) -> None:
+    """A server that let go of us while the cable was out has said so to nobody: without asking, whoever waits for its
+    answer waits for ANSWER_SECONDS, long after the cable is back. asyncpg takes no keepalives from the URL."""
+    if line.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in zip(_OPTIONS, LIVENESS.values(), strict=True):
+        if hasattr(socket, option):  # macOS lacks some
+            line.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def explained(error: BaseException, address: Address) -> BaseException:
