@@ -1,6 +1,7 @@
 """The reference application as its users meet it: `serve` in a process of its own, real receivers beside it, on SQLite
 and on PostgreSQL."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -38,8 +39,10 @@ class World:
             named["Authorization"] = f"Bearer dev-{user}"
         return await self.http.request(method, url, json=body, headers=named)
 
-    async def follow(self, url: str, until: str = "", user: str = "alice") -> list[tuple[str, Any]]:
-        """The events of an operation, to the end or to the first one of this name."""
+    async def follow(
+        self, url: str, until: str = "", user: str = "alice", heard: asyncio.Event | None = None
+    ) -> list[tuple[str, Any]]:
+        """The events of an operation, to the end or to the first one of this name; `heard` is set at the first."""
         seen: list[tuple[str, Any]] = []
         headers = {"Authorization": f"Bearer dev-{user}", "Accept": "text/event-stream"}
         async with self.http.stream("GET", f"{url}/events", headers=headers, timeout=60) as answer:
@@ -48,6 +51,8 @@ class World:
                 if not event.data:  # httpx2 hands on the frame that only sets the retry time; browsers do not
                     continue
                 seen.append((event.event, json.loads(event.data)))
+                if heard is not None:
+                    heard.set()
                 if event.event == until:
                     break
         return seen

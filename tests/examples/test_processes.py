@@ -55,7 +55,9 @@ async def test_a_second_signal_does_not_wait_for_a_long_report(tmp_path: Path) -
     async with running(tmp_path, OFFPATH_DRAIN="240") as world:
         answer = await world.call("POST", "/api/reports", {"title": "Long", "rows": 10_000, "delay_ms": 100})
         await world.follow(answer.headers["location"], until="operation.progress")
-        streaming = asyncio.create_task(world.follow(answer.headers["location"]))
+        open_now = asyncio.Event()
+        streaming = asyncio.create_task(world.follow(answer.headers["location"], heard=open_now))
+        await open_now.wait()
         start = time.monotonic()
         world.server.ask()
         await world.server.line("stopping")
