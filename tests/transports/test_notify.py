@@ -372,6 +372,24 @@ def test_a_lasting_storm_is_bounded_in_time(make: Make) -> None:
     assert time.monotonic() - begun > (200 - 1) * line.GAP - line.SLACK - 0.01
 
 
+def test_in_a_storm_whoever_has_a_hint_wakes_nobody(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time would take the interpreter's lock from an application that is busy enough."""
+    here, ear = make(), listening(make())
+    monkeypatch.setattr(line, "GAP", 0.1)  # a storm from the second message on, however slow the machine is
+    monkeypatch.setattr(line, "SLACK", 0.0)
+    here.announce([Hint("work", ("first",))])
+    ear.wait(Hint("work", ("first",)))
+    hints = here._line
+    assert hints is not None
+    woken: list[str] = []
+    call = hints._call
+    monkeypatch.setattr(hints, "_call", lambda what: (woken.append("woken"), call(what)))
+    for n in range(20):
+        here.announce([Hint("work", (str(n),))])
+        ear.wait(Hint("work", (str(n),)))
+    assert len(woken) < 10
+
+
 def test_many_ids_arrive_in_several_notifications(make: Make) -> None:
     ear = listening(make())
     ids = [f"0197{n:032x}" for n in range(600)]

@@ -61,6 +61,7 @@ class Line:
         self._wire: Wire | None = None
         self._stirred = asyncio.Event()
         self._ending = False
+        self._idle = False  # it rests, and whoever has a hint wakes it
         self._free = -math.inf  # from when on, by the loop's clock, the next message may leave
         self._heard = -math.inf  # when there was the last sound, by the same
         self._test_at = -math.inf
@@ -71,9 +72,9 @@ class Line:
 
     def send(self, hints: Sequence[Hint]) -> None:
         with self._guard:
-            waiting = bool(self._gathered)
             self._gathered.add(hints)
-            if not waiting:
+            if self._idle:
+                self._idle = False
                 self._call(self._stirred.set)
 
     def stir(self) -> None:
@@ -253,10 +254,16 @@ class Line:
         return False
 
     async def _rest(self) -> None:
-        """Until there is something to send, to listen for or to test."""
+        """Until there is something to send, to listen for or to test.
+
+        In a storm that is when the next message may leave, and who has a hint by then wakes nobody for it: each time
+        would take the interpreter's lock from a busy application once more.
+        """
         until = self._test_at if self._asked is None else self._asked + PATIENCE
-        if self._gathered:
-            until = min(until, self._free)
+        with self._guard:
+            self._idle = not self._gathered and asyncio.get_running_loop().time() >= self._free
+            if not self._idle:
+                until = min(until, self._free)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
                 await self._stirred.wait()

@@ -210,8 +210,9 @@ class PostgresStore:
     async def move_in(self) -> None:
         self._alive()
         loop = asyncio.get_running_loop()
-        annex = self._annexes.setdefault(loop, Annex(self.address, self.verbs, self._tell))
-        annex.guests += 1
+        if loop not in self._annexes:
+            self._annexes[loop] = Annex(self.address, self.verbs, self._tell)
+        self._annexes[loop].guests += 1
 
     async def move_out(self) -> None:
         self._alive()
