@@ -5,11 +5,13 @@ import contextvars
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 
+from offpath import Offpath
 from offpath.ports import Enqueued, Hint
 from offpath.stores.postgres.store import PostgresStore
 from tests.stores.kit import ask, live, new_job, put
@@ -180,3 +182,70 @@ def test_a_loop_that_ended_without_a_word_is_no_trouble(store: PostgresStore) ->
     assert [row[3] for row in ask(store, store.verbs.counts())] == [2]
     store.close()
     gc.collect()
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3], ids=["before its first step", "at its first", "under way"])
+def test_an_application_that_cancels_all_tasks_still_gets_its_answers(
+    store: PostgresStore, postgres_url: str, turns: int
+) -> None:
+    """The usual shutdown cancels whatever is in `all_tasks()`, a group on its way among them; handlers that say goodbye
+    by a job wait for it in their `finally`."""
+    first, last = new_job(), new_job()
+
+    async def main() -> None:
+        await store.move_in()
+        await store.enqueue_here([new_job()])
+        with psycopg.connect(postgres_url) as tx:
+            tx.execute("lock table offpath_job in share mode")
+            waits = store.enqueue_here([first])  # not a task: nobody cancels it
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            later = store.enqueue_here([last])
+            await asyncio.sleep(0)
+            tx.rollback()
+        for new, waiting in ((first, waits), (last, later)):
+            assert await asyncio.wait_for(waiting, SOON) == [Enqueued(new.job.id, False)]
+        await asyncio.wait_for(store.enqueue_here([new_job()]), SOON)
+        await store.move_out()
+
+    asyncio.run(main())
+    assert live(store, first.job.id) == first.job
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Python tells of the connections that were left
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_loops_that_ended_without_a_word_keep_no_connections(store: PostgresStore, postgres_url: str) -> None:
+    async def life() -> None:
+        await store.move_in()
+        await store.enqueue_here([new_job()])
+
+    for _ in range(4):
+        asyncio.run(life())
+    assert len(store._annexes) == 1
+    store.close()
+    gc.collect()
+
+
+@pytest.mark.parametrize("what", ["loops that enter and leave", "a thread that opens, one that closes"])
+def test_whoever_comes_while_another_leaves_is_not_left_standing(tables_url: str, what: str) -> None:
+    jobs = Offpath(tables_url)
+    note = jobs.task(name="note")(lambda: None)
+
+    async def visit() -> None:
+        async with jobs:
+            await note.enqueue()
+
+    def many(turn: Callable[[], object]) -> None:
+        for _ in range(30):
+            turn()
+
+    turns: list[Callable[[], object]] = [lambda: asyncio.run(visit())] * 2
+    if what.startswith("a thread"):
+        turns = [lambda: jobs.store.migrate(), jobs.store.close]
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(many, turn) for turn in turns]
+        for one in both:
+            one.result(SOON)
+    jobs.close()

@@ -18,6 +18,7 @@ from offpath.errors import ConfigurationError, SchemaError, StoreError, StoreUna
 from offpath.ports import Enqueued, Now, Store, Verb
 from offpath.stores.borrow import Home, run
 from offpath.stores.postgres import PostgresStore
+from servers.proxy import Proxy
 from tests.stores.callers import CREATE, WAYS, Heard, Way, engine_url, lend, settled
 from tests.stores.kit import ask, live, new_job, put, watched
 
@@ -314,3 +315,28 @@ async def test_the_clock_is_the_databases(way: Way, tables_url: str) -> None:
         [(after,)] = await caller.run(question)
         assert before <= told <= after
         assert type(told) is int
+
+
+async def test_no_loop_stands_still_until_the_store_has_looked_where_it_is(tables_url: str, heard: Heard) -> None:
+    """The first time that a process lends a connection the store has to connect: whoever awaits that waits alone."""
+    happened: list[str] = []
+    async with await psycopg.AsyncConnection.connect(tables_url) as tx:
+        with Proxy(tables_url) as proxy:
+            store = PostgresStore(proxy.url, announce=heard.announce)
+            proxy.deaf()
+
+            async def enqueue() -> None:
+                happened.append("asked")
+                with pytest.raises(StoreUnavailable):
+                    await lend(store, tx, new_job())
+                happened.append("refused")
+
+            asking = asyncio.create_task(enqueue())
+            while "asked" not in happened or not proxy.connections:  # noqa: ASYNC110 (it is made in another thread)
+                await asyncio.sleep(0.01)
+            happened.append("we went on")
+            proxy.restore()
+            await asking
+            assert happened == ["asked", "we went on", "refused"]
+            assert len(await lend(store, tx, new_job())) == 1
+            await asyncio.to_thread(store.close)

@@ -61,7 +61,8 @@ class Counter:
         self.registry.terms.audit = micros(settings.retention_audit)
         self.instead: Instead | None = importing
         self._parts: places.Parts | None = None
-        self._guard = threading.Lock()
+        self._guard, self._door = threading.Lock(), threading.Lock()
+        self._guests = 0  # how often somebody has entered, on whatever loop
         _all.add(self)
 
     # -- the parts ----------------------------------------------------------------------------------------------------
@@ -91,14 +92,32 @@ class Counter:
 
     async def enter(self) -> None:
         """Open now, for the time that this event loop stays."""
-        store = self.store
-        await asyncio.to_thread(store.open)
-        await store.move_in()
+        store = await asyncio.to_thread(self._come_in)
+        try:
+            await store.move_in()
+        except BaseException:
+            await asyncio.to_thread(self._go_out)
+            raise
 
     async def leave(self) -> None:
-        """This event loop does not stay any longer; once for each `enter`."""
+        """This event loop does not stay any longer; once for each `enter`. The last of all closes."""
         if (parts := self._parts) is not None:
             await parts[0].move_out()
+        await asyncio.to_thread(self._go_out)
+
+    def _come_in(self) -> Store:
+        with self._door:  # nobody who is leaving on another loop closes under us
+            store = self.store
+            store.open()
+            self._guests += 1
+        return store
+
+    def _go_out(self) -> None:
+        with self._door:
+            self._guests -= 1
+            if self._guests <= 0:
+                self._guests = 0
+                self.close()
 
     def close(self) -> None:
         """Finish what was submitted and close; the next use opens anew."""
@@ -111,7 +130,8 @@ class Counter:
 
     def forked(self) -> None:
         """In the child: the lock may be held by a thread that is not there any more. The parts guard themselves."""
-        self._guard = threading.Lock()
+        self._guard, self._door = threading.Lock(), threading.Lock()
+        self._guests = 0
 
     @property
     def vault(self) -> Vault | None:

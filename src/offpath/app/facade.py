@@ -97,7 +97,6 @@ class Offpath(Managing, Owners, Batches, Scheduling, Flows, Events, Publishing, 
             places.check(checked.url)
         places.check_broker(checked)
         self._desk = Counter(checked, queues, limits)
-        self._entered = 0
         self._begin_to_publish()
 
     def __repr__(self) -> str:
@@ -290,16 +289,12 @@ class Offpath(Managing, Owners, Batches, Scheduling, Flows, Events, Publishing, 
     async def __aenter__(self) -> Self:
         """Open and check the database now: StoreUnavailable, SchemaError. (Without this, the first use does.)"""
         await self._desk.enter()
-        self._entered += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entered -= 1
         await self._desk.leave()
-        if self._entered == 0:
-            await asyncio.to_thread(self.close)
 
     @property
     def lifespan(self) -> Lifespan:

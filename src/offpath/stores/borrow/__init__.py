@@ -13,7 +13,16 @@ from ...errors import ConfigurationError
 from ...ports import Verb
 from .home import Home
 
-__all__ = ["Home", "run"]
+__all__ = ["Home", "awaits", "run"]
+
+
+def awaits(tx: object) -> bool:
+    """Whether `run` gives an awaitable for it."""
+    return bool(_names(tx) & (_SQLALCHEMY_ASYNC | _ASYNCPG | {"psycopg.AsyncConnection"}))
+
+
+def _names(tx: object) -> set[str]:
+    return {f"{kind.__module__}.{kind.__qualname__}" for kind in type(tx).__mro__}
 
 
 def run(tx: object, verb: Verb[Any], home: Home) -> Any:
@@ -21,7 +30,7 @@ def run(tx: object, verb: Verb[Any], home: Home) -> Any:
 
     ConfigurationError for anything that is not a connection we know, has no transaction to join, or leads elsewhere.
     """
-    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(tx).__mro__}
+    names = _names(tx)
     if names & _SQLALCHEMY:
         from . import sqlalchemy
 

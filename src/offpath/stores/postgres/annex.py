@@ -59,11 +59,12 @@ class Annex:
         else:
             self._pool.abandon()
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         # Of nobody's context: a group is not part of the request whose job happens to be its first.
         task = self._loop.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class _Answer:
@@ -73,6 +74,10 @@ class _Answer:
 
     def __init__(self, future: asyncio.Future[list[Enqueued]]) -> None:
         self._future = future
+
+    @property
+    def done(self) -> bool:
+        return self._future.done()
 
     def set(self, value: list[Enqueued]) -> None:
         if not self._future.done():  # whoever awaited it was cancelled

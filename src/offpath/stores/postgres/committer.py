@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import time
 from collections import deque
@@ -30,14 +31,22 @@ _FAILED: tuple[type[Exception], ...] = (*faults.DRIVER, StoreUnavailable)
 class Answer(Protocol):
     """Where what came of an item is put; `deliver` then wakes whoever waits."""
 
+    @property
+    def done(self) -> bool:
+        """Whether it is there, or nobody waits for it any more."""
+        ...
+
     def set(self, value: list[Enqueued]) -> None: ...
 
     def fail(self, error: BaseException) -> None: ...
 
 
 class Item(NamedTuple):
+    """`again`: its jobs were on their way when the group's task was cancelled, and may have arrived."""
+
     result: Answer
     jobs: Sequence[NewJob]
+    again: bool = False
 
 
 class Committer:
@@ -49,7 +58,7 @@ class Committer:
         others: Pool,
         verbs: PostgresVerbs,
         announce: Callable[[Sequence[Hint]], None],
-        spawn: Callable[[Any], None],
+        spawn: Callable[[Any], asyncio.Task[Any]],
         deliver: Callable[[Iterable[Any]], None] = Result.deliver,
         lines: int = 1,
     ) -> None:
@@ -69,22 +78,30 @@ class Committer:
     def _go(self) -> None:
         """A group alone on its way leaves one side idle: its callers while the server works, the server while they do.
         Two take turns; but small ones cost more than that saves."""
-        if not self._busy or (self._busy < self._lines and len(self._waiting) >= SPLIT):
+        if self._waiting and (not self._busy or (self._busy < self._lines and len(self._waiting) >= SPLIT)):
             self._busy += 1
-            self._spawn(self._run())
+            group: list[Item] = []
+            self._spawn(self._run(group)).add_done_callback(functools.partial(self._ran, group))
 
-    async def _run(self) -> None:
-        try:
-            while self._waiting:
-                items = self._take()
-                self._go()
-                try:
-                    await self._write(items, self._pool)
-                finally:
-                    self._flying -= len(items)
-                await asyncio.sleep(0)  # whoever just called gets into the next group
-        finally:
-            self._busy -= 1
+    async def _run(self, group: list[Item]) -> None:
+        group += self._take()
+        self._go()
+        if group:  # the other line may have taken all there was
+            await self._write(group, self._pool)
+
+    def _ran(self, group: list[Item], task: asyncio.Task[None]) -> None:
+        """A turn of the loop later: whoever has called since gets into the next group.
+
+        An application cancels whatever tasks it finds on its loop, ours among them, and still waits for its answers.
+        """
+        self._busy -= 1
+        self._flying -= len(group)
+        left = [item for item in group if not item.result.done]
+        if task.cancelled():
+            self._waiting.extendleft(item._replace(again=True) for item in reversed(left))
+        elif (error := task.exception()) is not None:
+            self._fail(left, error)
+        self._go()
 
     def _take(self) -> list[Item]:
         most = max(SPLIT, math.ceil((len(self._waiting) + self._flying) / self._lines))
@@ -101,7 +118,8 @@ class Committer:
         jobs = [new for item in items for new in item.jobs]
         began = time.perf_counter()
         try:
-            answer, hints, left = await self._insert(jobs, pool, patient=patient)
+            sent = any([item.again for item in items])  # noqa: C419 (a list is quicker)
+            answer, hints, left = await self._insert(jobs, pool, patient=patient, sent=sent)
         except Exception as e:
             said = explained(e, pool.address)
             if len(items) > 1 and not isinstance(said, StoreUnavailable):
@@ -143,7 +161,7 @@ class Committer:
     # ── one group ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _insert(
-        self, jobs: Sequence[NewJob], pool: Pool, *, patient: bool
+        self, jobs: Sequence[NewJob], pool: Pool, *, patient: bool, sent: bool
     ) -> tuple[list[Enqueued], list[Hint], frozenset[str]]:
         """What was answered, the hints, and instead of both the ids of jobs whose keys are busy (never when `patient`).
 
@@ -151,7 +169,6 @@ class Committer:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + PATIENCE
-        sent = False
         tries, pause = faults.AGAIN, 0.05
         while True:
             try:

@@ -16,7 +16,7 @@ import asyncpg
 from ...core.change import Change
 from ...core.health import Check
 from ...core.retention import Retention, Terms
-from ...errors import OffpathError, SchemaError, StoreUnavailable
+from ...errors import SchemaError, StoreUnavailable
 from ...observe import signal
 from ...ports import Announce, Enqueued, Exchanged, Hint, Maker, NewJob, Pending, Verb, Want
 from .. import borrow, migrate
@@ -150,14 +150,16 @@ class PostgresStore:
         return self._work(lambda: doctor.examine(self.address, self.schema, self.verbs, long))
 
     def _work(self, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
-        """On the store's thread, waited for: for the few things that are no verbs."""
+        """On the store's thread, waited for: the few things that are no verbs. What has been closed is opened again."""
+        result: Result[R] = Result()
+        while not self._hand(lambda rooms: rooms.answer(result, work())):
+            continue
+        return result.result()
+
+    def _hand(self, start: Callable[[Rooms], object]) -> bool:
+        """To the store's thread; False when somebody has closed it in this moment."""
         rooms = self._open_rooms()
-        try:
-            return rooms.thread.call(work())
-        except OffpathError:
-            raise
-        except Exception as e:
-            raise explained(e, self.address) from e
+        return rooms.submit(functools.partial(start, rooms))
 
     def close(self) -> None:
         self._alive()
@@ -210,6 +212,8 @@ class PostgresStore:
     async def move_in(self) -> None:
         self._alive()
         loop = asyncio.get_running_loop()
+        for gone in [one for one in self._annexes if one.is_closed()]:  # without a farewell
+            self._annexes.pop(gone).end()
         if loop not in self._annexes:
             self._annexes[loop] = Annex(self.address, self.verbs, self._tell)
         self._annexes[loop].guests += 1
@@ -261,6 +265,8 @@ class PostgresStore:
         return self.run_on(tx, self.verbs.enqueue(jobs))
 
     def run_on(self, tx: object, verb: Verb[Any]) -> Any:
+        if self._home is None and borrow.awaits(tx):
+            return self._once_known(tx, verb)
         home = borrow.Home(
             "postgresql",
             self.home,
@@ -272,6 +278,11 @@ class PostgresStore:
         )
         return borrow.run(tx, verb, home)
 
+    async def _once_known(self, tx: object, verb: Verb[Any]) -> Any:
+        """The first time we have to look where home is, which nobody's loop waits for."""
+        await self._answer(lambda rooms: self._check())
+        return await self.run_on(tx, verb)
+
     def _answer(self, work: Callable[[Rooms], Coroutine[Any, Any, R]]) -> Pending[R]:
         result: Result[R] = Result()
         return self._submit(result, lambda rooms: rooms.answer(result, work(rooms)))
@@ -280,8 +291,7 @@ class PostgresStore:
         """Hand it to the store's thread, unless the store has been closed."""
         self._alive()
         while not self._closed:
-            rooms = self._open_rooms()
-            if rooms.submit(functools.partial(start, rooms)):
+            if self._hand(start):
                 return result
         return failed(StoreUnavailable("the store has been closed"))
 

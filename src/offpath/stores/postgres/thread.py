@@ -35,11 +35,12 @@ class LoopThread:
         """Call it there soon. RuntimeError once the thread has ended."""
         self.loop.call_soon_threadsafe(call, *args)
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
         """On this thread: a task that is kept until it has ended."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def call(self, work: Coroutine[Any, Any, R], timeout: float | None = None) -> R:
         """Run it there and wait; TimeoutError after `timeout` seconds, and then it is cancelled."""
