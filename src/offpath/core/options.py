@@ -52,7 +52,7 @@ class Queue:
     """A named line and the defaults of the jobs in it. None or UNSET = not said: offpath's default applies.
 
     name           1 to 255 characters
-    weight         its share of a worker that serves several queues (1 to 1000)
+    weight         its share of the jobs that a worker starts while several of its queues have work (1 to 1000)
     priority       for tasks that do not say themselves; lower runs first
     max_attempts   for tasks without a `retry` of their own
     backoff        for tasks without a `retry` of their own

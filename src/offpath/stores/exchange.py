@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from ..core.job import Job
 from ..core.options import SECOND, SUSPECT
+from ..core.shares import Accounts, Weighted, divide, kept
 from ..ports import Verb, Want
 
 Take = Callable[[str, int, int, bool], Verb[tuple[list[Job], bool]]]
 """queue, at most so many, so many of them may be delicate, may a suspect be among them → jobs, and "there is more"."""
 
 
-def by_weight(want: Want, take: Take) -> Verb[tuple[list[Job], bool]]:
-    """By weight first, then what is left over to the queues that have more; and whether any of them still has."""
+def by_weight(want: Want, take: Take, accounts: Accounts) -> Verb[tuple[list[Job], bool]]:
+    """By what each queue is owed, and what one does not have is for the others; and whether any of them has more."""
     taken: list[Job] = []
     suspect = want.suspect
-    hungry = list(want.queues)
-    while hungry and len(taken) < want.limit:
-        room, weights = want.limit - len(taken), sum(weight for _, weight in hungry)
-        before = len(taken)
-        still: list[tuple[str, int]] = []
-        for queue, weight in hungry:
-            left = want.limit - len(taken)
-            share = min(left, max(1, room * weight // weights))
-            if share <= 0:
-                still.append((queue, weight))
-                continue
+    owed = {name: accounts.owed.get(name, 0.0) for name, _ in want.queues}
+    busy, heard = accounts.busy, dict[str, bool]()
+    asking: Weighted = want.queues
+    while asking and len(taken) < want.limit:
+        done = set[str]()
+        for queue, share in divide(asking, owed, want.limit - len(taken), busy):
+            if done and queue in busy:
+                break  # what the others did not have is divided first
             got, more = yield from take(queue, share, max(0, want.free - len(taken)), suspect)
             suspect = suspect and not any(job.crashes >= SUSPECT for job in got)
             taken += got
-            if more:
-                still.append((queue, weight))
-        hungry = still
-        if len(taken) == before:
-            break  # there is more, but not now
+            owed[queue] -= len(got)
+            heard[queue] = more
+            if not more or len(got) < share:
+                done.add(queue)  # and if it has more, then not now
+        asking = [one for one in asking if one[0] not in done]
+    hungry = [one for one in want.queues if heard.get(one[0], True)]
+    accounts.owed = kept(hungry, owed, want.limit)
+    accounts.busy = frozenset(name for name, _ in hungry if heard.get(name, name in busy))
     return taken, bool(hungry)
 
 
@@ -58,3 +60,11 @@ class Extension:
     def again(self) -> None:
         """It could not be written: the next exchange tries."""
         self._next = float("-inf")
+
+
+class Desk:
+    """What this process knows of one worker of its own. `accounts`: by its tasks, and whether under a limit."""
+
+    def __init__(self, extension: Extension | None = None) -> None:
+        self.extension = extension
+        self.accounts = defaultdict[tuple[str, bool], Accounts](Accounts)

@@ -10,6 +10,7 @@ from ..core.admission import BYTES, Books, InLine, Line, admit
 from ..core.job import Job
 from ..core.limits import Rule, buckets_of
 from ..core.options import SECOND, SUSPECT
+from ..core.shares import Accounts
 from ..ports import Look, Seen, Statement, Verb, Want
 from . import rows
 from .exchange import by_weight
@@ -67,12 +68,12 @@ class Claim:
         self._left = BYTES
         self._undeclared: frozenset[str] = frozenset()
 
-    def run(self, waiting: Collection[str]) -> Verb[Claimed]:
+    def run(self, waiting: Collection[str], accounts: Accounts) -> Verb[Claimed]:
         """`waiting`: the queues with such jobs."""
         room = self._look.room
         served = tuple(one for one in self._want.queues if one[0] in waiting)
         want = self._want._replace(queues=served, limit=room, free=self._look.free)
-        jobs, more = yield from by_weight(want, self._queue)
+        jobs, more = yield from by_weight(want, self._queue, accounts)
         again = min(self._again, default=None)
         return Claimed(jobs, Seen(self._cursors, again, more, self._starved, self._busy, self._undeclared), self._alive)
 

@@ -18,7 +18,7 @@ from ...core.lifecycle import started
 from ...core.options import SUSPECT
 from ...ports import Exchanged, Hint, Look, Seen, Statement, Verb, Verdict, Want
 from .. import rows
-from ..exchange import Extension, by_weight
+from ..exchange import Desk, Extension, by_weight
 from ..limits import without
 from ..verbs import Asked
 from . import faults
@@ -33,11 +33,9 @@ _RUNNING = State.RUNNING
 QUIET = 0.05  # s in which jobs under no limit are not asked for again where there were none beside many under one
 
 
-class Desk:
-    """What this process knows of one worker of its own."""
-
+class PostgresDesk(Desk):
     def __init__(self, extension: Extension | None = None) -> None:
-        self.extension = extension
+        super().__init__(extension)
         self.lanes: dict[tuple[str, str], Lanes] = {}  # by queue and tasks
         self.held: set[str] = set()  # claimed and not settled
         self.locked: set[str] = set()  # of them, those whose rows somebody kept locked when they were to be settled
@@ -71,7 +69,7 @@ class Exchange:
         second: Session | None,
         verbs: PostgresVerbs,
         worker: str,
-        desk: Desk,
+        desk: PostgresDesk,
         hint: Callable[[Hint], None],
     ) -> None:
         self._session, self._verbs, self._sql = session, verbs, verbs.sql
@@ -157,7 +155,8 @@ class Exchange:
             return []
         self._desk.doubt = True  # until `run` has handed over what came
         teller = PostgresTeller(self._sql, self._worker, _STARTED, lambda found: _jobs(found, self._worker))
-        claimed, hints = await claim_limited(session, teller, want, look, queues)
+        accounts = self._desk.accounts[want.tasks, True]
+        claimed, hints = await claim_limited(session, teller, want, look, queues, accounts)
         for hint in hints:
             self._hint(hint)
         self._alive = claimed.alive
@@ -304,7 +303,7 @@ class Exchange:
             return self._take(want.tasks, queue, limit, free, suspect)
 
         session = self._second or self._session
-        verb = by_weight(want, take)
+        verb = by_weight(want, take, self._desk.accounts[want.tasks, False])
         self._desk.doubt = True  # until `run` has handed over what came
         if not session.pooled:
             return await session.drive(verb, self._hint)

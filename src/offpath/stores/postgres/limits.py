@@ -10,6 +10,7 @@ from typing import Any
 from ...core.admission import Books, Line
 from ...core.job import Job
 from ...core.limits import Rule, buckets_of, rule_name
+from ...core.shares import Accounts
 from ...ports import Hint, Look, Statement, Verb, Want
 from .. import rows
 from ..limits import Claim, Claimed, lines_of
@@ -90,10 +91,10 @@ class Waiting:
 
 
 async def claim_limited(
-    session: Session, teller: PostgresTeller, want: Want, look: Look, queues: Collection[str]
+    session: Session, teller: PostgresTeller, want: Want, look: Look, queues: Collection[str], accounts: Accounts
 ) -> tuple[Claimed, list[Hint]]:
     """What came, and the hints that may leave now."""
     hints: list[Hint] = []
     async with session.transaction():
-        claimed = await session.drive(Claim(teller, want, look).run(queues), hints.append)
+        claimed = await session.drive(Claim(teller, want, look).run(queues, accounts), hints.append)
     return claimed, hints

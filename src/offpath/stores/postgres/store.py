@@ -28,7 +28,7 @@ from . import doctor, session
 from . import schema as tables
 from .address import check_schema, parse, qualify
 from .annex import Annex
-from .exchange import Desk, Exchange
+from .exchange import Exchange, PostgresDesk
 from .faults import explain
 from .lease import PostgresLease
 from .rooms import Rooms
@@ -62,7 +62,7 @@ class PostgresStore:
         self._guard = threading.Lock()
         self._pid = os.getpid()
         self._rooms: Rooms | None = None
-        self._desks: dict[str, Desk] = {}
+        self._desks: dict[str, PostgresDesk] = {}
         self._annexes: dict[asyncio.AbstractEventLoop, Annex] = {}
         self._lookout = Lookout(lambda ids: self.read(self.verbs.seen(ids)), self._tell)
 
@@ -238,7 +238,7 @@ class PostgresStore:
         return self._answer(lambda rooms: self._exchange(rooms, worker, changes, want))
 
     async def _exchange(self, rooms: Rooms, worker: str, changes: Sequence[Change], want: Want | None) -> Exchanged:
-        desk = self._desks.get(worker) or Desk()
+        desk = self._desks.get(worker) or PostgresDesk()
         hints: dict[Hint, None] = {}
         try:
             async with AsyncExitStack() as lent:
@@ -311,7 +311,7 @@ class PostgresStore:
         if seconds is None:
             self._desks.pop(worker, None)
         else:
-            self._desks[worker] = Desk(Extension(seconds))
+            self._desks[worker] = PostgresDesk(Extension(seconds))
 
     def now(self) -> int:
         return time.time_ns() // 1000 + self._ahead

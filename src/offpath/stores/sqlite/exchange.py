@@ -12,20 +12,19 @@ from ...core.lifecycle import started
 from ...core.options import MAX_CRASHES, SUSPECT
 from ...ports import Exchanged, Hint, Seen, Statement, Verb, Verdict, Want
 from .. import rows
-from ..exchange import by_weight
+from ..exchange import Desk, by_weight
 from ..limits import without
 from ..verbs import NOW, Asked, SqlVerbs
 from .limits import claim_limited, claimed
 
 
-def exchange(
-    verbs: SqlVerbs, worker: str, changes: Sequence[Change], want: Want | None, extend: int | None
-) -> Verb[Exchanged]:
+def exchange(verbs: SqlVerbs, worker: str, changes: Sequence[Change], want: Want | None, desk: Desk) -> Verb[Exchanged]:
     """First what has ended is written, then new work is taken, so that a freed key or slot counts at once.
 
-    `extend`: renew the worker's lease by so many µs on the way; among saturating writers a lone renewal waits long.
+    The worker's lease is renewed on the way when it is time; among saturating writers a lone renewal waits long.
     """
     sql = verbs.sql
+    extend = desk.extension.due() if desk.extension is not None else None
     now: int = yield NOW
     if extend is None:
         alive = bool((yield Statement(sql["claim.alive"], {"worker": worker}, rows.value)))
@@ -42,7 +41,7 @@ def exchange(
     if want is not None and want.limit > 0 and alive:
         yield Statement(sql["claim.promote"], {"now": now}, rows.nothing)
 
-        taken, full, seen = yield from _claim(sql, worker, want, now)
+        taken, full, seen = yield from _claim(sql, worker, want, now, desk)
         watched = [
             Change(job.id, job.fence, False, State.RUNNING, 0, 0, 0, events=(started(job.attempt),))
             for job in taken
@@ -53,24 +52,27 @@ def exchange(
     return Exchanged(verdicts, taken, full, alive, asked, seen)
 
 
-def _claim(sql: Mapping[str, str], worker: str, want: Want, now: int) -> Verb[tuple[list[Job], bool, Seen | None]]:
+def _claim(
+    sql: Mapping[str, str], worker: str, want: Want, now: int, desk: Desk
+) -> Verb[tuple[list[Job], bool, Seen | None]]:
     """Jobs, and whether there may be more; those under a limit before the others, or after them in the room left."""
     look, seen, full = want.limited, None, True
+    free, limited = desk.accounts[want.tasks, False], desk.accounts[want.tasks, True]
     taken: list[Job] = []
 
     def take(queue: str, limit: int, free: int, suspect: bool) -> Verb[tuple[list[Job], bool]]:
         return _take(sql, worker, want.tasks, queue, limit, free, suspect)
 
     if look is not None and look.first:
-        found = yield from claim_limited(sql, worker, want, look, now)
+        found = yield from claim_limited(sql, worker, want, look, now, limited)
         taken, seen = found.jobs, found.seen
     rest = without(want, taken) if taken else want
     if rest.limit > 0:
-        others, full = yield from by_weight(rest, take)
+        others, full = yield from by_weight(rest, take, free)
         taken = taken + others
     if look is not None and not look.first and look.room > len(taken):
         look = look._replace(room=look.room - len(taken), free=max(0, look.free - len(taken)))
-        found = yield from claim_limited(sql, worker, without(want, taken), look, now)
+        found = yield from claim_limited(sql, worker, without(want, taken), look, now, limited)
         taken, seen = taken + found.jobs, found.seen
     return taken, full, seen
 

@@ -9,6 +9,7 @@ from typing import Any
 from ...core.admission import Books, Line
 from ...core.job import Job, State
 from ...core.limits import Rule, buckets_of, rule_name
+from ...core.shares import Accounts
 from ...ports import Look, Seen, Statement, Verb, Want
 from .. import rows
 from ..limits import Claim, Claimed, lines_of
@@ -43,12 +44,14 @@ class SqliteTeller:
         return [claimed(row, self._worker) for row in found], True
 
 
-def claim_limited(sql: Mapping[str, str], worker: str, want: Want, look: Look, now: int) -> Verb[Claimed]:
+def claim_limited(
+    sql: Mapping[str, str], worker: str, want: Want, look: Look, now: int, accounts: Accounts
+) -> Verb[Claimed]:
     """The worker is known to be alive."""
     waiting: list[str] = yield Statement(sql["limits.queues"], {}, rows.column)
     if not waiting:
         return Claimed([], Seen(look.cursors), True)
-    return (yield from Claim(SqliteTeller(sql, worker, now), want, look).run(waiting))
+    return (yield from Claim(SqliteTeller(sql, worker, now), want, look).run(waiting, accounts))
 
 
 def claimed(row: list[Any], worker: str) -> Job:

@@ -17,7 +17,7 @@ from ...errors import ConfigurationError, StoreUnavailable
 from ...observe import signal
 from ...ports import Announce, Enqueued, Exchanged, Maker, NewJob, Pending, Verb, Want, locked_here
 from .. import borrow, migrate
-from ..exchange import Extension
+from ..exchange import Desk, Extension
 from ..pending import Result, failed
 from ..statements import load, migrations
 from ..verbs import SqlVerbs
@@ -54,7 +54,7 @@ class SqliteStore:
         self._writer: Writer | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._reader = Handle(self._open_reader)
-        self._leases: dict[str, Extension] = {}
+        self._desks: dict[str, Desk] = {}
         self._closed = False
 
     # ── opening, closing, the schema ─────────────────────────────────────────────────────────────────────────────
@@ -163,7 +163,7 @@ class SqliteStore:
             signal("store.forked", pid=os.getpid())
             _abandoned.extend((self._writer, self._readers))
             self._writer = self._readers = None
-            self._leases = {}
+            self._desks = {}
             self._guard = threading.Lock()
             self._pid = os.getpid()
 
@@ -187,9 +187,8 @@ class SqliteStore:
         return result
 
     def exchange(self, worker: str, changes: Sequence[Change], want: Want | None) -> Pending[Exchanged]:
-        extension = self._leases.get(worker)
-        extend = extension.due() if extension is not None else None
-        return self.perform(exchange(self.verbs, worker, changes, want, extend))
+        desk = self._desks.get(worker) or Desk()
+        return self.perform(exchange(self.verbs, worker, changes, want, desk))
 
     def enqueue_on(self, tx: object, jobs: Sequence[NewJob]) -> Any:
         return self.run_on(tx, self.verbs.enqueue(jobs))
@@ -265,9 +264,9 @@ class SqliteStore:
     def _leased(self, worker: str, seconds: float | None) -> None:
         """Remember how long this process's worker asks for, so that its write groups renew it too."""
         if seconds is None:
-            self._leases.pop(worker, None)
+            self._desks.pop(worker, None)
         else:
-            self._leases[worker] = Extension(seconds)
+            self._desks[worker] = Desk(Extension(seconds))
 
     def now(self) -> int:
         return db.now() + db.ahead.get(self.path, 0)

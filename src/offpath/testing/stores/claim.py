@@ -81,6 +81,34 @@ def test_queues_share_by_weight(store: Store, hand: Hand) -> None:
         assert Counter(job.queue for job in hand.claim(20, queues=queues)) == {"critical": 12, "normal": 6, "low": 2}
 
 
+def test_queues_share_by_weight_one_job_at_a_time(store: Store, hire: Hire) -> None:
+    """What a worker asks for is what has ended since: the shares are over time, and each worker keeps its own count."""
+    queues = (("critical", 6), ("low", 1), ("normal", 3))
+    for queue, _ in queues:
+        put(store, *(new_job(queue=queue) for _ in range(60)))
+    for hand in (hire(), hire()):
+        came = [hand.claim_one(queues=queues).queue for _ in range(40)]
+        for n in (10, 20, 40):
+            assert Counter(came[:n]) == {"critical": n * 6 // 10, "normal": n * 3 // 10, "low": n // 10}
+        assert came[0] == "critical"
+
+
+def test_claims_of_any_size_come_to_the_same_shares(store: Store, hand: Hand) -> None:
+    queues = (("alpha", 1), ("zeta", 3))
+    for queue, _ in queues:
+        put(store, *(new_job(queue=queue) for _ in range(100)))
+    came = [job.queue for limit in (1, 2, 1, 5, 3, 7, 1) for job in hand.claim(limit, queues=queues)]
+    assert Counter(came) == {"alpha": 5, "zeta": 15}
+
+
+def test_a_queue_that_was_empty_has_saved_nothing_up(store: Store, hand: Hand) -> None:
+    queues = (("a", 1), ("b", 1))
+    put(store, *(new_job(queue="a") for _ in range(60)))
+    assert [hand.claim_one(queues=queues).queue for _ in range(30)] == ["a"] * 30
+    put(store, *(new_job(queue="b") for _ in range(60)))
+    assert Counter(hand.claim_one(queues=queues).queue for _ in range(10)) == {"a": 5, "b": 5}
+
+
 def test_what_one_queue_does_not_need_goes_to_the_others(store: Store, hand: Hand) -> None:
     put(store, *(new_job(queue="low") for _ in range(20)), new_job(queue="critical"))
     said = hand.exchange(want=hand.want(10, queues=(("critical", 9), ("low", 1), ("empty", 90))))
