@@ -1,7 +1,9 @@
 """OBS-06: the page for Prometheus, what it counts, and who may read it."""
 
 import asyncio
+import contextlib
 import re
+import sqlite3
 import sys
 import threading
 from datetime import timedelta
@@ -197,6 +199,21 @@ async def test_obs_06_cancel_latency_and_schedules(lite: Offpath, tally: Tally) 
     _, spread = tally.read()
     assert sum(spread["offpath_cancel_seconds"][long.name,][:-1]) == 1
     assert sum(spread["offpath_schedule_late_seconds"]["often",][:-1]) == fired
+
+
+def test_a_schedule_is_late_as_soon_as_an_alert_says_so(lite: Offpath, tally: Tally) -> None:
+    """As for commands, dashboard and admin API: they said so, and this waited for a minute."""
+
+    @lite.task
+    def often() -> None: ...
+
+    lite.schedules.put("often", Schedule.every(1), often.call()).result()
+    with contextlib.closing(sqlite3.connect(lite.settings.url.removeprefix("sqlite:///"))) as db, db:
+        db.execute("update offpath_schedule set next_at = ?", (lite.store.now() - 8_000_000,))
+    late = values(Metrics(lite))["offpath_schedules"]
+    lite.alert("a schedule is late", schedule_late=5)
+    later = values(Metrics(lite))["offpath_schedules"]
+    assert [(seen["active",], seen["late",]) for seen in (late, later)] == [(1, 0), (0, 1)]
 
 
 def test_the_page_parses_strictly_in_both_formats(lite: Offpath, tally: Tally) -> None:

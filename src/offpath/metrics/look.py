@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from ..core.alerts import Rule, lateness
 from ..core.backlog import backlog_seconds, rate, window
 from ..core.options import SECOND
 from ..core.stats import MOST
@@ -39,6 +40,7 @@ class Look:
     """`store` is asked for when somebody looks: nothing is opened before that. Any thread.
 
     known     names of queues that have figures also when they are empty
+    rules     of alerts: they say from when on a schedule is late
     counting  False: only whether it is there
     """
 
@@ -47,10 +49,12 @@ class Look:
         store: Callable[[], Store],
         known: Callable[[], Iterable[str]] = tuple,
         *,
+        rules: Callable[[], Iterable[Rule]] = tuple,
         patience: float = PATIENCE,
         counting: bool = True,
     ) -> None:
-        self._store, self._known, self._patience, self._counting = store, known, patience, counting
+        self._store, self._known, self._rules = store, known, rules
+        self._patience, self._counting = patience, counting
         self._guard = threading.Lock()
         self._seen = Seen([], False, 0.0, "nobody has looked yet")
         self._due = 0.0
@@ -77,7 +81,7 @@ class Look:
             store = self._store()
             store.open()
             if self._counting:
-                figures = store.read(_ask(store, self._known())).result(WAIT)
+                figures = store.read(_ask(store, self._known(), lateness(self._rules()))).result(WAIT)
             else:
                 store.read(store.verbs.paused()).result(WAIT)
                 figures = []
@@ -100,8 +104,9 @@ def _why(error: Exception) -> str:
     return f"looking at the database: {type(error).__name__}"
 
 
-def _ask(store: Store, known: Iterable[str]) -> Verb[list[Figure]]:
-    """One look; each of its verbs is quick, however many jobs there are."""
+def _ask(store: Store, known: Iterable[str], late: int) -> Verb[list[Figure]]:
+    """One look; each of its verbs is quick, however many jobs there are. `late`: µs after its time that a schedule is
+    called so."""
     verbs = store.verbs
     now, workers = yield from verbs.workers()
     held = running(workers)
@@ -109,7 +114,7 @@ def _ask(store: Store, known: Iterable[str]) -> Verb[list[Figure]]:
     queues = sorted({*known, *held, *paused, *(yield from verbs.filled())})
     depths = yield from verbs.depths(queues, COUNTED)
     recent = yield from verbs.recent(window(now))
-    totals = yield from verbs.totals(MOST)
+    totals = yield from verbs.totals(MOST, late)
     raised = yield from verbs.raised()
     limited = yield from verbs.limited_queues()
     waiting, since = yield from verbs.backlog()
@@ -122,8 +127,8 @@ def _ask(store: Store, known: Iterable[str]) -> Verb[list[Figure]]:
     figures.append(("offpath_outbox_oldest_seconds", (), 0 if since is None else max(0, now - since) / SECOND))
     states = Counter(info(row, now).state for row in workers)
     figures += [("offpath_workers", (word,), states[word]) for word in ("alive", "late", "lost")]
-    count, resting, late = totals.schedules
-    words = (("active", count - resting - late), ("paused", resting), ("late", late))
+    count, resting, behind = totals.schedules
+    words = (("active", count - resting - behind), ("paused", resting), ("late", behind))
     figures += [("offpath_schedules", (word,), many) for word, many in words]
     enabled, disabled = totals.endpoints
     figures.append(("offpath_webhook_endpoints", ("enabled",), enabled))

@@ -56,7 +56,7 @@ class Metrics:
             raise ConfigurationError(f"a token of metrics ({TOKEN}) has at least 8 characters")
         self._token = None if token is None else token.encode()
         self._allow, self._public = allow, public
-        self._look = Look(lambda: jobs.store, jobs.queues.known) if store else None
+        self._look = Look(lambda: jobs.store, jobs.queues.known, rules=lambda: jobs.registry.alerts) if store else None
         self._tally = meters.start()
         self.__name__ = "metrics"
 

@@ -149,7 +149,10 @@ METRICS: dict[str, Metric] = {
     "offpath_alerts_ringing": _gauge("store", "1 for each alert of the code's own rules that rings now", "alert"),
     "offpath_webhook_endpoints": _gauge("store", "endpoints: enabled or disabled", "state"),
     "offpath_schedules": _gauge(
-        "store", "schedules: active, paused or late (its time came a minute ago and nobody fired it)", "state"
+        "store",
+        "schedules: active, paused or late (its time came a minute ago, or as long as an alert on late schedules of this "
+        "application allows, and nobody fired it)",
+        "state",
     ),
 }
 """Every metric, by name."""
