@@ -20,9 +20,10 @@ from offpath.cli import screen, tail
 from offpath.cli.following import LAP, Seen, Told, text
 from offpath.cli.picture import Camera
 from offpath.cli.tail import Watcher
+from offpath.core.alerts import AlertRow
 from offpath.core.outcome import Errored, Snoozed, error
 from offpath.ports.recent import EndRow, RunRow
-from offpath.testing.stores.kit import POLICY, Hand, fresh, now
+from offpath.testing.stores.kit import POLICY, Hand, fresh, now, perform
 
 from .conftest import Shop
 
@@ -59,6 +60,24 @@ def test_tail_tells_each_thing_once(shop2: Shop, monkeypatch: pytest.MonkeyPatch
     assert events(watcher) == [("succeeded", id)]
     assert events(watcher) == []
     assert events(Watcher(jobs, now() - 60_000_000, "another", None)) == []
+    hand.close()
+
+
+def test_tail_tells_nothing_of_an_alert_that_nobody_watches(shop2: Shop) -> None:
+    """docs/how-to/alerts.md: nothing is told of it. As soon as somebody watches it again, it is told."""
+    store = shop2.module.jobs.store
+    perform(store, store.verbs.move_alert(AlertRow("gone", 0, None, 0), now(), 7, None))
+    perform(store, store.verbs.move_alert(AlertRow("there", 0, None, 0), now(), 8, None))
+    hand = Hand(store)
+    perform(store, store.verbs.describe_worker(hand.id, '{"alerts": ["there"]}', "{}"))
+    watcher = Watcher(shop2.module.jobs, now() - LAP, None, None)
+    assert [one.data.get("alert") for one in watcher.look()] == ["there"]
+    assert watcher.look() == []
+    perform(store, store.verbs.describe_worker(hand.id, '{"alerts": ["gone", "there"]}', "{}"))
+    assert [(one.data["event"], one.data["alert"]) for one in watcher.look()] == [("alert.raised", "gone")]
+    (gone,) = (row for row in store.read(store.verbs.alerts()).result() if row.name == "gone")
+    perform(store, store.verbs.move_alert(gone, None, 1, None))
+    assert [(one.data["event"], one.data["alert"]) for one in watcher.look()] == [("alert.resolved", "gone")]
     hand.close()
 
 

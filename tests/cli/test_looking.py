@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from offpath.app.acting import acting
+from offpath.cli import screen
+from offpath.cli.picture import Camera
 from offpath.cli.workers import COLUMNS
 from offpath.core import alerts
 from offpath.core.alerts import AlertRow
@@ -99,6 +101,18 @@ def test_queues_limits_and_alerts(shop2: Shop) -> None:
     states = {row["name"]: row["state"] for row in shop2.told("alerts", "list")}
     assert (states["never ran"], states["an old one"]) == ("raised", "unwatched")
     worker.close()
+
+
+def test_an_alert_whose_rule_is_not_known_here_says_what_it_rang_with(shop2: Shop) -> None:
+    """With a database alone, or of another version's rules: there was "- -"."""
+    store = shop2.module.jobs.store
+    perform(store, store.verbs.move_alert(AlertRow("many", 0, None, 0), now(), 1_234, None))
+    perform(store, store.verbs.move_alert(AlertRow("well", 0, None, 0), None, 3, None))
+    lines = shop2.run("alerts", "list", app=False).stdout.splitlines()
+    assert ["1,234 when it rang" in line for line in lines] == [False, True, False]
+    (many,) = (row for row in shop2.told("alerts", "list", app=False) if row["name"] == "many")
+    assert (many["value"], many["now"]) == (1_234, None)
+    assert any("1,234 when it rang" in line for line in screen.lines(Camera(shop2.module.jobs).look(), 120))
 
 
 def test_a_flow_is_a_tree(shop2: Shop) -> None:

@@ -65,8 +65,11 @@ def standing(jobs: Offpath) -> list[dict[str, Any]]:
 
 
 def spoken(row: dict[str, Any]) -> str | None:
-    """What one of them reads now, with its unit."""
-    return None if row["now"] is None else _unit(row["kind"], row["now"])
+    """What one of them reads now, with its unit. Of a raised one whose rule is not known here: what it rang with, as
+    the database has it."""
+    if row["now"] is not None:
+        return _unit(row["kind"], row["now"])
+    return None if row["raised_at"] is None else f"{row['value']:,} when it rang"
 
 
 def _words(rule: Rule) -> str:

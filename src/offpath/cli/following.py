@@ -24,7 +24,7 @@ behind what has been forgotten. So above MOST ends in LAP the overlap shrinks to
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..core import redact
@@ -163,9 +163,11 @@ class Seen:
             told.append(Happened(row.at, data))
         return told
 
-    def alerted(self, rows: Sequence[AlertRow], now: int) -> list[Happened]:
-        """What has changed since the last look; at the first one, what is raised."""
+    def alerted(self, rows: Sequence[AlertRow], ringing: Collection[str], now: int) -> list[Happened]:
+        """What has changed since the last look; at the first one, what is raised. Of those that are raised and do not
+        ring, as nobody watches them, nothing is told."""
         known = self._alerts
+        rows = [row for row in rows if row.raised_at is None or row.name in ringing]
         self._alerts = {row.name: row.seq for row in rows}
         told = []
         for row in rows:

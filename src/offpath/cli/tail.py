@@ -128,7 +128,8 @@ class Watcher:
         if not self._alone:
             for sendings in self._pages(_id_of(seen.sendings.since(now, lap)), lambda after: verbs.sent(after, PAGE)):
                 told += seen.sent(sendings)
-            told += seen.alerted(self._read(verbs.alerts()), now)
+            ringing = {row.name for row in self._read(verbs.raised())}
+            told += seen.alerted(self._read(verbs.alerts()), ringing, now)
         return told
 
     def _pages(self, after: str, verb: Callable[[str], Verb[list[Any]]]) -> Iterator[list[Any]]:
