@@ -186,6 +186,20 @@ def test_every_change_has_its_actor(shop2: Shop) -> None:
     assert said == {(): "", ("--actor", "nobody"): "offpath: nothing like that is recorded\n"}
 
 
+def test_actors_of_two_tenants_are_told_apart(shop2: Shop) -> None:
+    shop2.run("queues", "pause", "mail")
+    assert "tenant" not in shop2.run("audit", "list").stdout.splitlines()[0]
+    for tenant in ("acme", "globex"):
+        with acting("erin", tenant=tenant):
+            shop2.module.jobs.queues.resume_sync("mail")
+            shop2.module.jobs.queues.pause_sync("mail")
+    lines = shop2.run("audit", "list").stdout.splitlines()
+    assert lines[0].split() == ["at", "tenant", "actor", "action", "target", "data"]
+    assert [line.split()[1:4] for line in lines[1::2][:2]] == [
+        ["globex", "erin", "queue.pause"], ["acme", "erin", "queue.pause"],
+    ]  # fmt: skip
+
+
 def test_whoever_looks_at_values_is_in_the_audit_log(shop2: Shop) -> None:
     id = shop2.module.send.using(owner="ann").enqueue_sync(to="a").id
     shop2.work()

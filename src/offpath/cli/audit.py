@@ -10,11 +10,11 @@ from ..errors import ConfigurationError
 from . import printing
 from .target import opened, plain
 
-COLUMNS = ("at", "actor", "action", "target", "data")
+COLUMNS = ("at", "tenant", "actor", "action", "target", "data")
 
 
 def list_acts(options: argparse.Namespace) -> int:
-    """The newest first."""
+    """The newest first. Tenants are told where an actor has one, as callers of the admin API do: the shell has none."""
     limit = whole(options.limit, 1, 1_000_000, "--limit")
     if options.after is not None and not is_id(options.after):
         raise ConfigurationError(f"--after wants the id of an entry, not {options.after!r}")
@@ -26,5 +26,6 @@ def list_acts(options: argparse.Namespace) -> int:
     people = rows if options.json else [row | {"data": row["data"] or ""} for row in rows]
     which = (options.actor, options.action, options.target, options.after)
     none = "nobody has changed anything" if all(one is None for one in which) else "nothing like that is recorded"
-    printing.table(people, COLUMNS, none, to_json=options.json)
+    columns = COLUMNS if any(row["tenant"] for row in rows) else [name for name in COLUMNS if name != "tenant"]
+    printing.table(people, columns, none, to_json=options.json)
     return 0
