@@ -174,7 +174,9 @@ async def test_schedules(site: Site, root: httpx.AsyncClient) -> None:
     done = [(action, target) for _, action, target in await acts(site)]
     assert done[:2] == [("schedule.resume", "a daily report"), ("schedule.pause", "a daily report")]
     assert ("schedule.run", "a daily report") in done
-    assert (await got(root, ""))["schedules"] == {"count": 1, "paused": 0, "late": 0}
+    assert (await got(root, ""))["schedules"] == {"count": 1, "paused": 0, "late": 0, "next_at": one["next_at"]}
+    await did(root, f"{path}/pause")
+    assert (await got(root, ""))["schedules"] == {"count": 1, "paused": 1, "late": 0, "next_at": None}
     for path in ("/schedules/nobody/run", "/schedules/nobody/pause", "/schedules/nobody/resume"):
         await did(root, path, status=404)
     await got(root, "/schedules/nobody", 404)

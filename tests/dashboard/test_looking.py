@@ -42,3 +42,16 @@ async def test_an_alert_on_a_late_schedule_leads_to_it(board: Board) -> None:
         assert "often" in (await client.get("schedules?state=late")).text
         none = (await client.get("schedules?state=paused")).text
         assert ("No schedules like that" in none, "Declare one" in none) == (True, False)
+
+
+async def test_the_overview_tells_of_schedules(board: Board) -> None:
+    async with board.client() as client:
+        tile = r'<a class="tile " href="./schedules">\s*(.*?)</a>'
+        [none] = re.findall(tile, (await client.get("")).text, re.DOTALL)
+        assert re.sub(r"<.*?>", " ", none).split() == ["schedules", "0"]
+        for name in ("one", "another"):
+            await board.jobs.schedules.put(name, Schedule.every(timedelta(days=2)), board.breaks.call(text="x"))
+        await board.jobs.schedules.pause("one")
+        part = await client.get("", headers={"X-Offpath-Part": "1"})
+        [two] = re.findall(tile, part.text, re.DOTALL)
+        assert " ".join(re.sub(r"<.*?>", " ", two).split()) == "schedules 2 1 paused, next in 1 d"

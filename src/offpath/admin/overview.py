@@ -53,7 +53,12 @@ async def overview(admin: Admin, service: Service, request: Request) -> Response
         "backlog_seconds": max((queue.backlog_seconds for queue in queues), default=0.0),
         "workers": {name: states.count(name) for name in ("alive", "late", "lost")},
         "queues": {"count": len(queues), "paused": sum(queue.paused for queue in queues)},
-        "schedules": {"count": schedules[0], "paused": schedules[1], "late": schedules[2]},
+        "schedules": {
+            "count": schedules[0],
+            "paused": schedules[1],
+            "late": schedules[2],
+            "next_at": moment(totals.tick),
+        },
         "alerts": [health.alert(service, one) for one in raised],
         "endpoints": {"enabled": endpoints[0], "disabled": endpoints[1]},
     }
@@ -116,7 +121,13 @@ OVERVIEW = object_(
     backlog_seconds={**NUMBER, "description": "Of the queue that has the longest: until what is ready is started."},
     workers=object_("*", alive=WHOLE, late=WHOLE, lost=WHOLE),
     queues=object_("*", count=WHOLE, paused=WHOLE),
-    schedules=object_("*", count=WHOLE, paused=WHOLE, late=WHOLE),
+    schedules=object_(
+        "*",
+        count=WHOLE,
+        paused=WHOLE,
+        late=WHOLE,
+        next_at={**maybe(TIME), "description": "The next tick of those that are neither paused nor due already."},
+    ),
     alerts=list_(health.ALERT, "Those that ring."),
     endpoints=object_("*", enabled=WHOLE, disabled=WHOLE),
 )

@@ -30,6 +30,7 @@ class Totals(NamedTuple):
     failed       how many were looked at for that
     schedules    how many there are, are paused, and are late
     endpoints    how many are enabled, and disabled
+    tick         when the next of the schedules is due that are not paused; those are left out whose time has come
     """
 
     now: int
@@ -40,6 +41,7 @@ class Totals(NamedTuple):
     failed: int
     schedules: tuple[int, int, int]
     endpoints: tuple[int, int]
+    tick: int | None
 
 
 class Raised(NamedTuple):

@@ -103,11 +103,11 @@ class StatVerbs(SharedVerbs):
         page = {"limit": limit}
         jobs: list[tuple[int, int, int]] = yield Statement(self.sql["stat.totals"], page, rows.plain)
         failed: list[tuple[int, int]] = yield Statement(self.sql["stat.failed"], page, rows.plain)
-        due = {"late": now - late}
-        planned: list[tuple[int, int, int]] = yield Statement(self.sql["stat.schedules"], due, rows.plain)
+        due = {"late": now - late, "now": now}
+        planned: list[tuple[int, int, int, int | None]] = yield Statement(self.sql["stat.schedules"], due, rows.plain)
         endpoints: list[tuple[int, int]] = yield Statement(self.sql["stat.endpoints"], page, rows.plain)
         (looked, outstanding) = failed[0]
-        return Totals(now, *jobs[0], outstanding, looked, planned[0], endpoints[0])
+        return Totals(now, *jobs[0], outstanding, looked, planned[0][:3], endpoints[0], planned[0][3])
 
     def limits(self) -> Verb[tuple[list[Rule], list[tuple[str, int]]]]:
         rules: list[tuple[Any, ...]] = yield Statement(self.sql["stat.limits"], {}, rows.plain)

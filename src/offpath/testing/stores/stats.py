@@ -13,6 +13,7 @@ from ...ports import Statement, Store, Verb
 from ...ports.stats import Depth
 from .fixtures import Hire, Make
 from .kit import HOUR, Hand, ask, lose, new_job, now, perform, put
+from .schedules import a_row, keep
 
 AT = 1_800_000_000 * SECOND // ROLLED * ROLLED
 BOOM = error("raised", "Boom")
@@ -238,9 +239,18 @@ def test_dead_letters_that_were_run_again_are_not_outstanding(store: Store, hand
     assert ask(store, store.verbs.totals(100)).outstanding == 2
 
 
+def test_the_next_tick_is_of_those_that_wait_for_their_time(store: Store) -> None:
+    at = now()
+    every = {"due": at - SECOND, "late": at - HOUR, "over": None, "soon": at + HOUR, "then": at + 2 * HOUR}
+    keep(store, *(a_row(name, next_at=next_at) for name, next_at in every.items()))
+    keep(store, a_row("paused", paused=True, next_at=at + MINUTE))
+    total = ask(store, store.verbs.totals(100))
+    assert (total.schedules, total.tick) == ((6, 1, 1), at + HOUR)
+
+
 def test_an_empty_store_is_empty(store: Store) -> None:
     total = ask(store, store.verbs.totals(100))
-    assert total[1:] == (0, 0, 0, 0, 0, (0, 0, 0), (0, 0))
+    assert total[1:] == (0, 0, 0, 0, 0, (0, 0, 0), (0, 0), None)
     assert ask(store, store.verbs.raised()) == []
     assert ask(store, store.verbs.filled()) == set()
 

@@ -148,7 +148,8 @@ from (select retried_as as again from offpath_history where outcome = 5
 
 -- name: schedules
 select count(*), count(*) filter (where paused = 1),
-       count(*) filter (where paused = 0 and next_at < cast(:late as bigint))
+       count(*) filter (where paused = 0 and next_at < cast(:late as bigint)),
+       min(next_at) filter (where paused = 0 and next_at >= cast(:now as bigint))
 from offpath_schedule
 
 -- name: endpoints

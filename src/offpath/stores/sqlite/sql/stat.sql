@@ -129,7 +129,9 @@ from (select retried_as as again from offpath_history indexed by offpath_history
       where outcome = 5 order by id desc limit :limit)
 
 -- name: schedules
-select count(*), coalesce(sum(paused), 0), coalesce(sum(paused = 0 and next_at < :late), 0) from offpath_schedule
+select count(*), coalesce(sum(paused), 0), coalesce(sum(paused = 0 and next_at < :late), 0),
+       min(iif(paused = 0 and next_at >= :now, next_at, null))
+from offpath_schedule
 
 -- name: endpoints
 select coalesce(sum(enabled), 0), coalesce(sum(not enabled), 0)
