@@ -9,6 +9,7 @@ from offpath import Schedule
 from offpath.core.alerts import AlertRow
 from offpath.core.options import SECOND
 from offpath.core.schedule import ScheduleRow
+from offpath.testing import drain
 from tests.dashboard.place import Board
 
 pytestmark = pytest.mark.anyio
@@ -55,3 +56,20 @@ async def test_the_overview_tells_of_schedules(board: Board) -> None:
         part = await client.get("", headers={"X-Offpath-Part": "1"})
         [two] = re.findall(tile, part.text, re.DOTALL)
         assert " ".join(re.sub(r"<.*?>", " ", two).split()) == "schedules 2 1 paused, next in 1 d"
+
+
+async def test_an_alert_on_dead_letters_leads_to_them_also_when_all_were_run_again(board: Board) -> None:
+    """It rings until the failures are older than its time; it led to an empty list."""
+    jobs, store = board.jobs, board.jobs.store
+    jobs.alert("they fail", dead_letters=0, within=timedelta(hours=1))
+    job = await board.breaks.enqueue(text="x")
+    await drain(jobs)
+    raised = store.verbs.move_alert(AlertRow("they fail", 0, None, 0), store.now(), 1, None)
+    assert await store.perform(lambda: raised)
+    async with board.client() as client:
+        assert "All have been run again" not in (await client.get("")).text
+        await jobs.retry(job.id)
+        overview = (await client.get("")).text
+        [look] = re.findall(r'<a href="([^"]+)">Look</a>', overview)
+        assert "All have been run again; it ends when they are older than its time." in overview
+        assert job.id in (await client.get(look.removeprefix("./"))).text
