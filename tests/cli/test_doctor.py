@@ -29,6 +29,7 @@ from offpath.privacy import Secret
 from offpath.stores.postgres.doctor import masked, switched_on
 from offpath.stores.postgres.store import PostgresStore
 from offpath.stores.sqlite import SqliteStore, connection
+from offpath.testing.stores.schedules import a_row, keep
 from tests.conftest import missing
 from tests.nursery import Ended, offpath
 from tests.stores.kit import Hand, erase, fresh, lose, new_job, now, perform, put
@@ -236,6 +237,30 @@ def test_jobs_that_are_due_and_not_run(doctor: Doctor, store: Store, seconds: in
         said = re.search(r"due in queue mail has waited for (\d+) s", check["detail"])
         assert said is not None, check["detail"]
         assert seconds <= int(said[1]) <= (now() - due) / SECOND + 1
+
+
+def test_a_pause_is_told_with_its_reason(doctor: Doctor, store: Store) -> None:
+    """The cure was to see whether it is paused, which the database knows."""
+    put(store, new_job(queue="the low one", run_at=now() - 90 * SECOND))
+    said = one(doctor(), "waiting", "warning")
+    assert "is paused" not in said["detail"]
+    perform(store, store.verbs.pause("the low one", "load test"))
+    said = one(doctor(), "waiting", "warning", "`offpath queues resume 'the low one'`")
+    assert said["detail"].endswith("it is paused, 'load test'")
+
+
+def test_schedules_that_nobody_fires(doctor: Doctor, store: Store) -> None:
+    """With no worker there was "no job either", and all was well."""
+    keep(store, a_row("soon", next_at=now() + DAY), a_row("resting", paused=True, next_at=now() - DAY))
+    assert "schedules" not in doctor()
+    keep(store, a_row("nightly", next_at=now() - DAY))
+    found = doctor()
+    assert one(found, "schedules", "warning", "1 schedule should have fired more than 60 s ago: nightly", "worker`")
+    assert one(found, "workers", "problem", "no schedule makes one")
+    assert doctor.code == 1
+    hand = Hand(store)
+    one(doctor(), "schedules", "warning", "`offpath schedules show nightly`")
+    hand.close()
 
 
 def test_jobs_that_no_worker_knows(doctor: Doctor, store: Store) -> None:

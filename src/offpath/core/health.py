@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from .alerts import LISTED
 from .job import State
 from .options import SECOND
 from .outbox import QUEUE as OUTBOX
@@ -53,6 +56,8 @@ class Vitals(NamedTuple):
     failed   (task, how many) of what failed in the last 24 hours and was not run again, the most first; a flow is
              counted as its part that failed
     again    how many failed in that time and were run again; of both together no more than MOST are counted
+    paused   queues from which nothing is claimed, each with the reason
+    overdue  schedules that are not paused and further behind their time than LATE, the latest first
     outbox   how many events wait to be published, and since when the oldest does (µs)
     looked   None: all live jobs were looked at; else how many, the oldest
     """
@@ -66,6 +71,8 @@ class Vitals(NamedTuple):
     outbox: tuple[int, int | None] = (0, None)
     looked: int | None = None
     again: int = 0
+    paused: Mapping[str, str] = MappingProxyType({})
+    overdue: Sequence[str] = ()
 
 
 class Check(NamedTuple):
@@ -95,6 +102,7 @@ def judge(vitals: Vitals, lease: float = 15.0) -> Iterator[Check]:
     yield from _workers(vitals)
     yield from _renewals(vitals, round(lease * SECOND))
     yield from _waiting(vitals)
+    yield from _schedules(vitals)
     yield from _unknown(vitals)
     yield _orphans(vitals)
     yield _failed(vitals)
@@ -112,6 +120,8 @@ def _workers(vitals: Vitals) -> Iterator[Check]:
     elif live:
         many = _count(live, "job") if vitals.looked is None else f"more than {live:,} jobs"
         yield Check("workers", "problem", f"no worker is alive, and {many} not ended", START)
+    elif vitals.overdue:
+        yield Check("workers", "problem", "no worker is alive: there is no job, and no schedule makes one", START)
     else:
         yield Check("workers", "warning", "no worker is alive; there is no job either", START)
     if late:
@@ -150,7 +160,10 @@ def _waiting(vitals: Vitals) -> Iterator[Check]:
     late = sorted(((age, queue) for queue, age in ages.items() if age >= LATE), reverse=True)
     for age, queue in late[:WORST]:
         detail = f"the oldest job that is due in queue {queue} has waited for {age:,} s"
-        remedy = f"see that {queue} is not paused (`offpath queues list`) and a worker serves it, or add workers"
+        remedy = f"see that a worker serves {queue} (`offpath workers list`), or add workers"
+        if queue in vitals.paused:
+            detail += f": it is paused{f', {reason!r}' if (reason := vitals.paused[queue]) else ''}"
+            remedy = f"let it go on when what it is paused for is over: `offpath queues resume {_word(queue)}`"
         yield Check("waiting", "problem" if age >= TOO_LATE else "warning", detail, remedy)
     if len(late) > WORST:
         age = late[WORST][0]
@@ -161,6 +174,19 @@ def _waiting(vitals: Vitals) -> Iterator[Check]:
         longest = max(ages.values(), default=None)
         said = "no job is due" if longest is None else f"no job that is due has waited for more than {longest + 1} s"
         yield Check("waiting", "ok", said)
+
+
+def _schedules(vitals: Vitals) -> Iterator[Check]:
+    """Who is in time is told nothing."""
+    if not vitals.overdue:
+        return
+    count = len(vitals.overdue)
+    many = f"{'at least ' if count >= LISTED else ''}{_count(count, 'schedule')}"
+    detail = f"{many} should have fired more than {LATE} s ago: {few(vitals.overdue)}"
+    remedy = f"see what holds it up: `offpath schedules show {_word(vitals.overdue[0])}`"
+    if all(worker.lapsed_at is not None or worker.expires_at <= vitals.at for worker in vitals.workers):
+        remedy = "a worker whose code declares it fires it; " + START
+    yield Check("schedules", "warning", detail, remedy)
 
 
 def _unknown(vitals: Vitals) -> Iterator[Check]:
@@ -223,6 +249,13 @@ def _outbox(vitals: Vitals) -> Iterator[Check]:
         return
     remedy = f"see whether the broker can be reached (the log says broker.failed), and a worker serves {OUTBOX}"
     yield Check("outbox", "problem" if age >= TOO_LATE else "warning", detail, remedy)
+
+
+def _word(name: str) -> str:
+    """As a shell takes it."""
+    if re.fullmatch(r"[A-Za-z0-9_@%+=:,./-]+", name):
+        return name
+    return "'" + name.replace("'", "'\\''") + "'"
 
 
 def _count(number: int, what: str) -> str:

@@ -347,6 +347,7 @@ CHECKED: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "workers": ("workers", ()),
     "leases": ("workers", ()),
     "waiting": ("queues", ()),
+    "schedules": ("schedules", (("state", "late"),)),
     "outbox": ("jobs", (("queue", OUTBOX),)),
 }
 """What the doctor looked at → (path, query) of the page where one sees it, and mends it."""

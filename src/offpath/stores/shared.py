@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ..core.change import Change
 from ..core.job import Job
+from ..core.queues import PausedRow
 from ..core.retention import Retention, Terms
 from ..core.stats import Line
 from ..ports import Enqueued, Found, NewJob, OperationRow, Verb
@@ -51,6 +52,9 @@ class SharedVerbs(ABC):
 
     @abstractmethod
     def queues(self) -> Verb[list[str]]: ...
+
+    @abstractmethod
+    def paused(self) -> Verb[list[PausedRow]]: ...
 
     @abstractmethod
     def backlog(self) -> Verb[tuple[int, int | None]]: ...

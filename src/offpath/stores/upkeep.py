@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core import flow, health, lifecycle
+from ..core.alerts import LISTED
 from ..core.job import Job
-from ..core.options import DAY
+from ..core.options import DAY, SECOND
 from ..ports import Now, Round, Statement, Verb
 from . import rows
 from .shared import SharedVerbs
@@ -85,6 +86,9 @@ class UpkeepVerbs(SharedVerbs):
         workers: list[tuple[str, str, int, int | None]] = yield Statement(self.sql["doctor.workers"], {}, rows.plain)
         recent = {"since": now - DAY, "limit": health.MOST, "flow": flow.TASK}
         failed: list[tuple[str, int, int]] = yield Statement(self.sql["doctor.failed"], recent, rows.plain)
+        late = {"before": now - health.LATE * SECOND, "limit": LISTED}
+        overdue: list[str] = yield Statement(self.sql["alert.late"], late, rows.column)
+        paused = yield from self.paused()
         holds = Counter[str]()
         for part in parts:
             if part.worker is not None:
@@ -99,4 +103,6 @@ class UpkeepVerbs(SharedVerbs):
             outbox=(yield from self.backlog()),
             looked=None if whole else sum(part.jobs for part in parts),
             again=sum(again for _, _, again in failed),
+            paused={row.name: row.reason for row in paused},
+            overdue=overdue,
         )
