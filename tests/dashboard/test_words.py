@@ -6,8 +6,13 @@ import re
 
 import pytest
 
+from offpath import Schedule
+from offpath.app.acting import acting
+from offpath.core.ids import uuid7
 from offpath.dashboard.render import verbatim, visible
+from offpath.ports.webhooks import EndpointRow
 from offpath.testing import drain
+from offpath.webhooks import rotation
 from tests.dashboard.place import Board, send
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +68,29 @@ async def test_the_audit_log_leads_to_the_jobs_it_names(board: Board) -> None:
     for place in (bulk, again):
         id = place.rpartition("/")[2]
         assert f'jobs/{id}" title=' in page, id
+
+
+async def test_the_audit_log_leads_to_all_that_has_a_page(board: Board) -> None:
+    store, at = board.jobs.store, board.jobs.store.now()
+    endpoint = EndpointRow(
+        id=uuid7(at, b"0123456789"), tenant="acme", owner="alice", url="https://hooks.example/x", description="",
+        events='["operation.failed"]', secrets=rotation.sealed("whsec_" + "A" * 32, board.webhooks.vault), headers=None,
+        enabled=True, reason=None, failing_since=None, not_before=None, width=4, created_at=at, updated_at=at,
+    )  # fmt: skip
+    assert await store.perform(store.verbs.add_endpoint(endpoint, 20))
+    with acting("ann"):
+        for name in ("every day", "gone"):
+            await board.jobs.schedules.put(name, Schedule.every(86_400), board.breaks.call(text="x"))
+        await board.jobs.schedules.delete("gone")
+        await board.jobs.queues.pause("a/b", reason="load test")
+    async with board.client() as client:
+        place = f"webhooks/{endpoint.id}"
+        assert (await send(client, f"{place}/disable", place)).status_code == 303
+        page = (await client.get("audit")).text
+        for name in ("queues/one?name=a%2Fb", "schedules/one?name=every+day", place):
+            assert f'href="./{name}"' in page, page[page.find("<tbody"):]
+            assert (await client.get(name)).status_code == 200
+    assert "<bdi>gone</bdi>" in page, "where it was removed"
 
 
 async def test_a_change_of_many_says_what_it_did(board: Board) -> None:
