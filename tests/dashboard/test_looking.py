@@ -7,9 +7,11 @@ import pytest
 
 from offpath import Schedule
 from offpath.core.alerts import AlertRow
+from offpath.core.ids import at_moment
 from offpath.core.options import SECOND
 from offpath.core.schedule import ScheduleRow
 from offpath.testing import drain
+from offpath.testing.stores.kit import new_job, put
 from tests.dashboard.place import Board
 
 pytestmark = pytest.mark.anyio
@@ -73,3 +75,24 @@ async def test_an_alert_on_dead_letters_leads_to_them_also_when_all_were_run_aga
         [look] = re.findall(r'<a href="([^"]+)">Look</a>', overview)
         assert "All have been run again; it ends when they are older than its time." in overview
         assert job.id in (await client.get(look.removeprefix("./"))).text
+
+
+async def test_a_job_is_found_by_the_beginning_of_its_id(board: Board) -> None:
+    first, second = at_moment(10**15, "7001-8000-000000000001"), at_moment(10**15, "7001-8000-000000000002")
+    put(board.jobs.store, new_job(id=first), new_job(id=second))
+    async with board.client() as client:
+
+        async def found(said: str) -> tuple[int, str]:
+            answer = await client.get(f"jobs?id={said}")
+            return answer.status_code, answer.headers.get("location") or answer.text
+
+        assert await found(first) == await found(first.upper()) == (303, f"./jobs/{first}")
+        later = (await board.breaks.enqueue(text="x")).id
+        assert await found(later[:9]) == (303, f"./jobs/{later}")
+        status, said = await found(first[:20])
+        assert (status, first in said, second in said) == (400, True, True)
+        status, said = await found("ffffffff")
+        assert (status, "No job&#39;s id begins so" in said) == (404, True)
+        for nothing in (first[-8:], "019", "x"):
+            status, said = await found(f"…{nothing}")
+            assert (status, "or its beginning" in said) == (400, True)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 EVENTS = 100  # of a job's log, that are part of its document
 STRIDE = 5_000  # rows that one statement looks through
+ALL = ("admin jobs",)  # what a cursor is bound to, where nothing is filtered
 BUDGET = 0.08  # s that a list looks for what is rare
 
 
@@ -48,7 +49,7 @@ async def listed(admin: Admin, service: Service, request: Request) -> Response:
     query = asked(service, request, (*FILTERS, "limit", "cursor"))
     said = which(service, query, (value for name, value in request.query if name == "state"))
     where = filter_of(service, said, service.store.now())
-    bound = ("admin jobs", *(f"{name}={said[name]!r}" for name in sorted(said)))
+    bound = (*ALL, *(f"{name}={said[name]!r}" for name in sorted(said)))
     after, limit = begin(service, query, bound)
     found, last = await look(service, where, after, limit)
     return json_response(200, paged(service, [documents.job(one) for one in found], last, bound))

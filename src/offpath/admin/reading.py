@@ -106,5 +106,10 @@ def paged(service: Service, items: list[Any], last: str | None, bound: tuple[str
     """A page as JSON text; `last`: the id of its last item, when there is another page."""
     body: dict[str, Any] = {"items": items}
     if last is not None:
-        body["next_cursor"] = service.cursors.seal(int(last.replace("-", ""), 16), bound)
+        body["next_cursor"] = cursor(service, last, bound)
     return dumps(body)
+
+
+def cursor(service: Service, last: str, bound: tuple[str, ...]) -> str:
+    """Of the page after this id."""
+    return service.cursors.seal(int(last.replace("-", ""), 16), bound)

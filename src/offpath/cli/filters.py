@@ -6,12 +6,10 @@ import argparse
 import re
 
 from ..app import Offpath
-from ..core.ids import is_id
+from ..core.ids import is_id, last_of
 from ..core.selection import JobFilter, Which
 from ..errors import ConfigurationError
 
-LAST = "ffffffff-ffff-7fff-bfff-ffffffffffff"  # no id is greater
-LEAST = 4  # characters that may stand for an id
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
@@ -52,8 +50,8 @@ def one(jobs: Offpath, said: str) -> str:
     What can be no id is given back as it is: there is no such job. ConfigurationError when it may be several.
     """
     text = said.strip().lower()
-    last = text + LAST[len(text) :]
-    if len(text) < LEAST or is_id(text) or not is_id(last):
+    last = last_of(text)
+    if is_id(text) or last is None:
         return text if is_id(text) else said
     store, limit = jobs.store, 6
     found = store.read(store.verbs.list_jobs(JobFilter(), last, limit)).result()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+LEAST = 4  # characters that may stand for an id
+LAST = "ffffffff-ffff-7fff-bfff-ffffffffffff"  # no id is greater
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
@@ -42,3 +44,9 @@ def moment_of(id: str) -> int:
 def is_id(text: str) -> bool:
     """True when `text` is an id as this module writes them; anything else names no job."""
     return _CANONICAL.fullmatch(text) is not None
+
+
+def last_of(beginning: str) -> str | None:
+    """The greatest id that begins so; None of what begins none, or is too short to mean one."""
+    last = beginning + LAST[len(beginning) :]
+    return last if len(beginning) >= LEAST and is_id(last) else None

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..admin import Admin
+from ..admin.jobs import ALL
+from ..admin.reading import cursor
 from ..http.faults import response_to
 from ..http.guard import Action, lacks
 from ..http.messages import Caller, Request, Response
@@ -61,6 +63,10 @@ class Api:
 
     def may(self, caller: Caller, action: Action) -> bool:
         return not lacks(action, caller, self.service.needs)
+
+    def after(self, id: str) -> str:
+        """The cursor of the list of all jobs that goes on from that id."""
+        return cursor(self.service, id, ALL)
 
     async def get(self, caller: Caller, path: str, query: Query = (), **params: str) -> Any:
         return await self.call(caller, Call("GET", path, params, query))

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ..core.ids import last_of
 from ..core.outbox import QUEUE as OUTBOX
 from ..http.messages import Response
 from . import graph as drawing
@@ -24,6 +25,8 @@ FILTERS = ("queue", "task", "owner", "key_prefix", "older_than", "error")
 ACTIONS = {"retry": "Retry", "cancel": "Cancel", "delete": "Delete"}
 PAGE = 50
 MOST = 100
+ALIKE = 5  # jobs that are named, of those whose ids begin alike
+ENDS = "Lists show the end of an id: open the job there, or copy its id from its page."
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _AGE = re.compile(r"([0-9]{1,9})(s|m|h|d)?")
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -120,12 +123,7 @@ def possible(chosen: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 async def jobs(visit: Visit) -> Response:
     if id := visit.asked("id"):
-        if _ID.fullmatch(id) is None:
-            raise wrong(
-                "A job's id looks like 019a0f3c-5b7e-7cc1-9d0e-2f6b8a4c1d3e. Lists show its end only: open it there, "
-                "or copy it whole from its page."
-            )
-        return redirect(visit.link(f"jobs/{id.lower()}"))
+        return redirect(visit.link(f"jobs/{await _meant(visit, id.lower())}"))
     chosen, cursor = chosen_of(visit.query), visit.asked("cursor")
     limit = visit.asked("limit") or str(PAGE)
     if not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= MOST):
@@ -136,6 +134,25 @@ async def jobs(visit: Visit) -> Response:
         said=dict(chosen), states=[value for name, value in chosen if name == "state"], all_states=STATES,
         limit=None if limit == str(PAGE) else limit, actions=possible(chosen),
     )  # fmt: skip
+
+
+async def _meant(visit: Visit, said: str) -> str:
+    """The id of a job, of which its beginning will do, as at the command line. Failed where none is meant, or several
+    may be."""
+    if _ID.fullmatch(said):
+        return said
+    last = last_of(said)
+    if last is None:
+        raise wrong(
+            f"A job's id looks like 019a0f3c-5b7e-7cc1-9d0e-2f6b8a4c1d3e; all of it will do, or its beginning. {ENDS}"
+        )
+    page = await visit.get("/jobs", [("limit", str(ALIKE + 1)), ("cursor", visit.api.after(last))])
+    ids = [one["id"] for one in page["items"] if one["id"].startswith(said)]
+    if not ids:
+        raise Failed(404, {"title": "No job's id begins so", "detail": ENDS, "status": 404})
+    if len(ids) > 1:
+        raise wrong(f"It may be {', '.join(ids[:ALIKE])}: say more of its id.")
+    return str(ids[0])
 
 
 async def bulk(visit: Visit) -> Response:
