@@ -65,14 +65,19 @@ def test_a_column_of_ids_and_names_has_room_for_the_ids(width: int) -> None:
     assert max(map(layout.wide, lines)) <= width
 
 
-def test_on_a_page_of_fixed_height_the_texts_are_cut_and_the_id_is_not() -> None:
+def test_on_a_page_of_fixed_height_the_texts_are_cut_and_the_id_only_for_their_sake() -> None:
     failed = [{"failed at": datetime.now(UTC).isoformat(), "task": "shop.mail.send_email", "queue": "default",
                "error": ERROR, "id": ID}]  # fmt: skip
-    for width in (100, 80, 70):
+    for width in (100, 80):
         line = printing.aligned(failed, screen.FAILED, width, below=False)[1]
         assert line.endswith(ID)
         assert "…" in line
         assert len(line) <= width
+    for width in (70, 60):
+        line = printing.aligned(failed, screen.FAILED, width, below=False)[1]
+        assert len(line) <= width
+        assert line.endswith(f"{ID[:18]}…"), "of which commands take the beginning"
+        assert ERROR[:7] in line
     line = printing.aligned(failed, screen.FAILED, 40, below=False)[1]
     assert (len(line), line[-1]) == (40, "…"), "and where even that is too much, one sees it"
 

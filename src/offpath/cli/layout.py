@@ -1,7 +1,8 @@
 """A table on so many columns of a terminal. Pure.
 
 Nothing vanishes without a sign. Ids, moments and numbers are whole; texts are cut first, with an ellipsis, the widest
-of them most; and what finds no room beside the others stands below its row.
+of them most; and what finds no room beside the others stands below its row. Where a row has only one line, ids are cut,
+too, before the texts are too short to be read.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 from ..core.ids import is_id
 
 LEAST = 12  # characters of a text that stay beside the others
-TIGHT = 5  # of a text, where there is only one line for a row
+TIGHT, LESS = 8, 5  # of a text, where there is only one line for a row; and where ids are cut for it already
+NAMING = 19  # of an id that is cut: its beginning will do for commands, and hardly another one begins so
 GAP = "  "
 WHOLE = ("id", "state", "event", "outcome")  # columns that are never cut
 
@@ -56,6 +58,10 @@ def laid(
         widths = fitted(beside, natural, soft, floors, width, LEAST)
     if not below:
         widths = fitted(beside, natural, soft, floors, width, TIGHT)
+        if width is not None and _line(widths, beside) > width:
+            short = [min(most, max(wide(name), NAMING)) if ids[at] else most
+                     for at, (name, most) in enumerate(zip(columns, natural, strict=True))]  # fmt: skip
+            widths = fitted(beside, short, soft, [wide(name) for name in columns], width, LESS)
     lines = [Line(None, [_put(columns[at], widths[at], right[at]) for at in beside], beside)]
     under = [at for at in range(len(columns)) if at not in beside]
     for number, row in enumerate(rows):
