@@ -102,6 +102,9 @@ async def test_queues_how_full_and_how_fast(site: Site, root: httpx.AsyncClient)
     assert (await did(root, "/queues/low/resume"))["paused"] is False
     assert await acts(site) == [("root", "queue.resume", "low"), ("root", "queue.pause", "low")]
     assert (await got(root, "/queues/nobody"))["ready"] == 0
+    every = {"low": True, "default": True, "offpath.bulk": True, "lwo": False}
+    assert {name: (await did(root, f"/queues/{name}/pause"))["known"] for name in every} == every
+    assert (await did(root, "/queues/lwo/resume"))["known"] is False, "a pause alone makes no name a known one"
     await got(root, "/queues/" + "x" * 256, 404)
     await did(root, "/queues/low/pause", {"reason": "a\nb"}, 422)
     await did(root, "/queues/low/pause", {"why": "x"}, 422)

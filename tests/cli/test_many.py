@@ -106,6 +106,7 @@ def test_a_queue_that_nothing_has_is_said_to_be_so(shop: Path) -> None:
     assert blind.stderr == "offpath: no live job has queue mail yet; whether a task has, --app would tell\n"
     assert run(shop, *APP, "queues", "resume", "mail").stderr == "", "a task has it"
     assert run(shop, *APP, "queues", "pause", "new").stderr == "", "a job has it"
+    assert run(shop, *APP, "queues", "pause", "offpath.bulk").stderr == "", "it is ours"
 
 
 def test_a_drain_whose_time_is_up_is_a_failure(shop: Path) -> None:

@@ -93,6 +93,15 @@ async def test_the_audit_log_leads_to_all_that_has_a_page(board: Board) -> None:
     assert "<bdi>gone</bdi>" in page, "where it was removed"
 
 
+async def test_a_pause_of_a_queue_that_nothing_has_says_so(board: Board) -> None:
+    async with board.client() as client:
+        said = []
+        for name in ("mial", "default"):
+            place = await send(client, "queues/pause", f"queues/one?name={name}", name=name)
+            said.append(words((await client.get(place.headers["location"].replace("../", ""))).text))
+    assert ["nor any task that is known here" in page for page in said] == [True, False]
+
+
 async def test_a_change_of_many_says_what_it_did(board: Board) -> None:
     """Its filter and its counts are ours, and in the audit log besides: they are no secret."""
     await board.breaks.using(queue="mail").enqueue(text="x")

@@ -82,7 +82,9 @@ def _name(service: Service, request: Request) -> str:
 
 
 async def _shown(service: Service, name: str) -> Response:
-    return json_response(200, dumps(_document(service, await service.jobs.queues.load(name))))
+    shown = _document(service, await service.jobs.queues.load(name))
+    filled = shown["ready"] or shown["running"] or shown["scheduled"] or shown["waiting"]
+    return json_response(200, dumps({**shown, "known": bool(filled) or service.jobs.queues.knows(name)}))
 
 
 def _document(service: Service, one: QueueLoad) -> dict[str, Any]:
@@ -178,6 +180,11 @@ QUEUE = object_(
     declared=FLAG,
     limits=list_(TEXT, "That were declared for it, in words."),
 )
+ONE = object_(
+    "*",
+    **QUEUE["properties"],
+    known={**FLAG, "description": "It is declared, or a task's here, or has live jobs. false: a new one, or mistyped."},
+)
 _LIMIT = object_(
     "*",
     name=TEXT,
@@ -211,7 +218,7 @@ ROWS = (
     ),
     Row(
         "admin_get_queue", "GET HEAD", _ONE, get, "Look at a queue",
-        {200: "As it stands; a queue of which nobody has heard is empty. Counts go no further than 100,000."}, QUEUE,
+        {200: "As it stands; a queue of which nobody has heard is empty. Counts go no further than 100,000."}, ONE,
         refusals=_REFUSES,
     ),
     Row(
@@ -221,13 +228,13 @@ ROWS = (
     ),
     Row(
         "admin_pause_queue", "POST", _ONE + "/pause", pause, "Claim nothing more from a queue",
-        {200: "As it stands now. What runs goes on."}, QUEUE,
+        {200: "As it stands now. What runs goes on."}, ONE,
         takes(object_(reason=maybe({**TEXT, "maxLength": MAX_REASON, "description": "For whoever asks why."}))),
         (*_REFUSES, *BODIED), blind=_BLIND,
     ),
     Row(
         "admin_resume_queue", "POST", _ONE + "/resume", resume, "Claim from a queue again",
-        {200: "As it stands now."}, QUEUE, takes(object_()), (*_REFUSES, *BODIED),
+        {200: "As it stands now."}, ONE, takes(object_()), (*_REFUSES, *BODIED),
         blind=_BLIND,
     ),
     Row(

@@ -348,7 +348,7 @@ class Offpath(Managing, Owners, Batches, Scheduling, Flows, Events, Publishing, 
         if queues is not None:
             served = weights(queues, registry)
             registry, names = registry.weighted(served), list(served)
-            unknown = sorted(name for name in set(served) - self.queues.known() if not name.startswith("offpath."))
+            unknown = sorted(name for name in served if not self.queues.knows(name))
             if unknown:
                 signal("worker.unknown_queues", queues=",".join(unknown))
         return Worker(

@@ -20,6 +20,7 @@ from .watching import loads
 
 FIRST_LOOK, LAST_LOOK = 0.02, 1.0  # s between two looks at a queue that drains
 MAX_REASON = 1_000
+OURS = "offpath."  # as our own queues begin, which every worker serves
 ONE = 100_000  # jobs of one queue that are counted
 
 Standing = list[QueueInfo]
@@ -104,6 +105,10 @@ class QueueBoard:
         registry = self._desk.registry
         tasks = (registry.get(name) for name in registry.names() if name != bulk.TASK)  # that is ours, not theirs
         return set(registry.queues).union(task.options.queue for task in tasks if task is not None)
+
+    def knows(self, name: str) -> bool:
+        """Whether it is one of those, or of ours."""
+        return name.startswith(OURS) or name in self.known()
 
     async def list(self) -> Standing:
         """All that are declared or have live jobs or a pause, by name. Counts all live jobs."""

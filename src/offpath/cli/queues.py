@@ -65,7 +65,7 @@ def _data(info: QueueInfo, load: QueueLoad | None) -> dict[str, Any]:
 
 def _warn(options: argparse.Namespace, jobs: Offpath, info: QueueInfo) -> None:
     """Any name will do, since a queue may be new; so a mistyped one does too."""
-    if info.ready or info.scheduled or info.waiting or info.running or info.name in jobs.queues.known():
+    if info.ready or info.scheduled or info.waiting or info.running or jobs.queues.knows(info.name):
         return
     if options.app:
         printing.say(f"no live job or task has queue {info.name} yet")

@@ -67,7 +67,9 @@ def _named(kind: str, row: str, verb: str, said: str, *, reason: bool = False) -
         made = await visit.do("POST", f"{row}/{{name}}/{verb}", _reason(visit) if reason else None, name=name)
         if verb == "run" and isinstance(made, dict) and (id := made.get("id") or made.get("job")):
             return visit.back(f"jobs/{id}", Notice("done", "It runs now, as this job."))
-        return visit.back(kind, Notice("done", f"{name} {said}."))
+        new = isinstance(made, dict) and made.get("known") is False
+        hint = " No live job has such a queue yet, nor any task that is known here." if new else ""
+        return visit.back(kind, Notice("done", f"{name} {said}.{hint}"))
 
     return act
 
