@@ -29,6 +29,7 @@ ICU = ["--locale-provider=icu", "--icu-locale=und"]
 CONFIG = {
     "max_connections": "200",
     "max_wal_size": "1GB",
+    "max_prepared_transactions": "5",
     # A commit takes as long as on a disk: what is written one after the other has ids that sort, to the millisecond.
     "commit_delay": "1000",
     "commit_siblings": "0",

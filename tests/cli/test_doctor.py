@@ -462,6 +462,27 @@ def test_an_old_snapshot_is_named_wherever_it_has_read(tables_url: str, tables: 
         assert check["detail"].endswith("and holds a snapshot that holds up vacuum: select …")
 
 
+def test_a_prepared_transaction_that_nobody_ends_is_named(
+    tables_url: str, tables: Doctor, request: pytest.FixtureRequest
+) -> None:
+    """No process holds it, so pg_stat_activity knows nothing of it."""
+    with psycopg.connect(tables_url, autocommit=True) as other:
+        if other.execute("show max_prepared_transactions").fetchone() == ("0",):
+            missing(request.config, "postgres-prepared", "max_prepared_transactions is 0")
+        other.execute("begin; lock table offpath_job in access exclusive mode; prepare transaction 'it''s lost'")
+        try:
+            one(tables(), "long transactions", "ok", "60 s")
+            found = tables("--long", "0")
+            check = one(found, "long transactions", "problem", "'it''s lost' (user offpath)", "as offpath: rollback")
+            assert re.search(r" since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, \d+ s, and holds Acc", check["detail"])
+            assert "AccessExclusiveLock on offpath_job" in check["detail"]
+            one(found, "jobs", "problem", "locked", "pg_prepared_xacts")
+            assert "rollback prepared 'it''s lost' (or" in check["remedy"]
+        finally:
+            other.execute("rollback prepared 'it''s lost'")
+    one(tables("--long", "0"), "long transactions", "ok")
+
+
 @pytest.mark.parametrize(
     ("query", "said"),
     [

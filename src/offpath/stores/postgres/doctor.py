@@ -98,7 +98,8 @@ class _Doctor:
     async def _transactions(self) -> list[Check]:
         name = "long transactions"
         held = await self._ask("doctor.transactions", schema=self._schema, long=self._long)
-        found = [_transaction(name, *row) for row in held]
+        left = await self._ask("doctor.prepared", schema=self._schema, long=self._long)
+        found = [_transaction(name, *row) for row in held] + [_prepared(name, *row) for row in left]
         if hidden := [row[0] for row in await self._ask("doctor.hidden", schema=self._schema)]:
             pids = ", ".join(map(str, hidden[:10])) + (", …" if len(hidden) > 10 else "")
             detail = f"{self._role} may not see since when other roles hold a lock or a snapshot: process {pids}"
@@ -277,3 +278,12 @@ def _transaction(
     harmless = state == "active" and not writes
     remedy = f"end it where it was begun, or: select pg_terminate_backend({pid})"
     return Check(name, "warning" if harmless else "problem", detail, remedy)
+
+
+def _prepared(name: str, gid: str, owner: str, since: str, seconds: float, modes: str) -> Check:
+    """Nobody is connected who could end it by going away."""
+    quoted = "'" + gid.replace("'", "''") + "'"
+    held = f"{modes} and a number that holds up vacuum" if modes else "a number that holds up vacuum"
+    detail = f"the prepared transaction {quoted} (user {owner}) waits since {since}, {seconds:.0f} s, and holds {held}"
+    remedy = f"let whoever prepared it end it, or as {owner}: rollback prepared {quoted} (or: commit prepared {quoted})"
+    return Check(name, "problem", detail, remedy)

@@ -18,6 +18,8 @@ DENIED = "42501"
 JOIN = "if that is an open transaction of your own, enqueue in it: using(tx=…)"
 """The note on an error by which it is known that it was an enqueue that waited."""
 
+HOLDERS = "see pg_stat_activity and pg_prepared_xacts, or `offpath doctor --long 1`"
+
 DRIVER: tuple[type[Exception], ...] = (
     asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncio.IncompleteReadError, OSError,
     TimeoutError, UnicodeError,
@@ -63,7 +65,7 @@ def explain(error: BaseException, address: Address) -> OffpathError:
         advice = f"; {JOIN}" if JOIN in getattr(error, "__notes__", ()) else ""
         return StoreUnavailable(
             f"what is to be written to {address.shown} stayed locked by another transaction: try again, or end that "
-            f"one (see pg_stat_activity){advice} ({text})"
+            f"one ({HOLDERS}){advice} ({text})"
         )
     if state == DENIED:
         return StoreUnavailable(f"{address.shown} denies a right ({text}): {_rights(address)}")

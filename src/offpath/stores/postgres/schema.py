@@ -73,7 +73,7 @@ async def bring_forward(session: Session, steps: list[tuple[str, str]], schema: 
             if asyncio.get_running_loop().time() > deadline:
                 raise StoreUnavailable(
                     f"the tables were in use for {PATIENCE:g} s: run `offpath migrate` again, or end the transaction "
-                    "that holds them (see pg_stat_activity)"
+                    f"that holds them ({faults.HOLDERS})"
                 ) from e
         await asyncio.sleep(0.2 + random.random())
     await _drop_days(session, verbs)

@@ -52,6 +52,27 @@ where a.datname = current_database() and a.pid <> pg_backend_pid()
   and (a.backend_xmin is not null or a.backend_xid is not null or locks.pid is not null)
 order by a.xact_start
 
+-- name: prepared
+-- The first half of a commit in two phases: it outlives its connection and the server, and keeps its locks, and vacuum
+-- from its work, until somebody says the second half.
+with locks (xact, modes) as (
+    select l.virtualtransaction, string_agg(distinct l.mode || ' on ' || regexp_replace(c.relname, '_[0-9]{8}$', ''), ', ')
+    from pg_locks l join pg_class c on c.oid = l.relation
+    where l.granted and l.pid is null and l.database = (select oid from pg_database where datname = current_database())
+      and c.relnamespace = (select oid from pg_namespace where nspname = cast(:schema as text))
+      and c.relkind in ('r', 'p') and c.relname ~ '^offpath_'
+    group by l.virtualtransaction
+)
+select p.gid, coalesce(cast(p.owner as text), ''), to_char(p.prepared at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+       cast(extract(epoch from clock_timestamp() - p.prepared) as double precision), coalesce(locks.modes, '')
+from pg_prepared_xacts p
+     left join pg_locks own on own.locktype = 'transactionid' and own.transactionid = p.transaction
+                           and own.granted and own.pid is null
+     left join locks on locks.xact = own.virtualtransaction
+where p.database = current_database()
+  and extract(epoch from clock_timestamp() - p.prepared) >= cast(:long as double precision)
+order by p.prepared
+
 -- name: hidden
 -- Whoever may not read other roles' activity sees that they hold something, not since when.
 select a.pid from pg_stat_activity a
