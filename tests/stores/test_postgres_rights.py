@@ -197,9 +197,41 @@ def test_whoever_lacks_a_right_is_told_the_grants(owner: PostgresStore, make: Ma
 
 
 def test_an_empty_database_in_which_it_may_make_nothing(make: Make, clerk: Clerk) -> None:
+    grant = f'grant usage, create on schema "public" to "{clerk.role}"'
     for call in (make().open, make().migrate):
-        with pytest.raises(StoreUnavailable, match=r"denies a right .*to make tables"):
+        with pytest.raises(StoreUnavailable, match=r"denies a right .*to make tables") as caught:
             call()
+        assert f"`{grant}`" in str(caught.value)
+        assert f'`create schema offpath authorization "{clerk.role}"`' in str(caught.value)
+        assert "on all tables" not in str(caught.value), "there are none"
+    clerk.do(grant)
+    store = make()
+    store.migrate()
+    works(store)
+
+
+def test_a_schema_that_it_may_not_make(make: Make, clerk: Clerk) -> None:
+    grant = f'grant create on database "{urlsplit(clerk.url).path[1:]}" to "{clerk.role}"'
+    with pytest.raises(StoreUnavailable, match="to make tables") as caught:
+        make(schema="jobs").migrate()
+    assert f"`{grant}`" in str(caught.value)
+    assert f'`create schema "jobs" authorization "{clerk.role}"`' in str(caught.value)
+    clerk.do(grant)
+    try:
+        store = make(schema="jobs")
+        store.migrate()
+        works(store)
+        store.close()
+    finally:
+        with psycopg.connect(clerk.url) as own:
+            own.execute("drop schema if exists jobs cascade")
+        clerk.do(grant.replace("grant", "revoke").replace(" to ", " from "))
+
+
+def test_a_migration_by_somebody_else_than_the_owner(owner: PostgresStore, make: Make, clerk: Clerk) -> None:
+    clerk.do("delete from offpath_migration where name = (select max(name) from offpath_migration)")
+    with pytest.raises(StoreUnavailable, match=f'to make tables it takes the role .*grant OWNER to "{clerk.role}"'):
+        make().migrate()
 
 
 def test_a_schema_that_was_made_for_it_is_enough(make: Make, clerk: Clerk) -> None:

@@ -76,6 +76,8 @@ def check_schema(schema: str) -> str:
     """ConfigurationError unless this can be a schema's name."""
     if not _SCHEMA.fullmatch(schema) or len(schema.encode()) > 63:
         raise ConfigurationError(f"schema must be a name of letters, digits, _, $ and -, not {shown(schema)}")
+    if schema.startswith("pg_"):
+        raise ConfigurationError(f"schema must not begin with pg_, which PostgreSQL keeps for itself: {shown(schema)}")
     return schema
 
 

@@ -18,6 +18,9 @@ DENIED = "42501"
 JOIN = "if that is an open transaction of your own, enqueue in it: using(tx=…)"
 """The note on an error by which it is known that it was an enqueue that waited."""
 
+MAKING = "to make tables it takes "
+"""With this begins the note on an error that denies a migration its rights."""
+
 HOLDERS = "see pg_stat_activity and pg_prepared_xacts, or `offpath doctor --long 1`"
 
 DRIVER: tuple[type[Exception], ...] = (
@@ -68,7 +71,8 @@ def explain(error: BaseException, address: Address) -> OffpathError:
             f"one ({HOLDERS}){advice} ({text})"
         )
     if state == DENIED:
-        return StoreUnavailable(f"{address.shown} denies a right ({text}): {_rights(address)}")
+        said = [note for note in getattr(error, "__notes__", ()) if note.startswith(MAKING)]
+        return StoreUnavailable(f"{address.shown} denies a right ({text}): {said[0] if said else _rights(address)}")
     if no_partition(error):
         return StoreUnavailable(f"{address.shown}: history has no place yet for this day; try again")
     if state[:2] in _DATA or isinstance(error, ValueError):
@@ -97,6 +101,21 @@ def unreachable(error: BaseException, address: Address) -> OffpathError:
     if isinstance(error, asyncpg.TooManyConnectionsError):
         return StoreUnavailable(f"{address.shown} has no connection left for us ({text}): raise max_connections")
     return StoreUnavailable(f"{address.shown} cannot be reached ({text}): start the server, or correct the URL")
+
+
+def making(schema: str, role: str, *, fresh: bool, database: str = "") -> str:
+    """What a migration lacks: in a `database` without the schema, in a schema without tables (`fresh`), or in one."""
+    own = f"`create schema {{}} authorization {_name(role)}` by whoever may"
+    if database:
+        return f"{MAKING}{own.format(_name(schema))}, or `grant create on database {_name(database)} to {_name(role)}`"
+    create = f"`grant usage, create on schema {_name(schema)} to {_name(role)}`"
+    if fresh:
+        return f"{MAKING}{create}, or a schema of its own ({own.format('offpath')}, then OFFPATH_SCHEMA=offpath)"
+    return f"{MAKING}the role that owns the others, or `grant OWNER to {_name(role)}`; and {create}"
+
+
+def _name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _rights(address: Address) -> str:

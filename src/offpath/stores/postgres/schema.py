@@ -87,13 +87,26 @@ async def _once(session: Session, steps: list[tuple[str, str]], schema: str, ver
         await execute(qualify("select pg_advisory_xact_lock(hashtextextended('offpath_migrations', 0))", schema))
         await execute("set local lock_timeout = '1s'; set local statement_timeout = 0")
         todo = migrate.missing(steps, await applied(session, schema))
-        if todo and not await session.connection.fetchval("select 1 from pg_namespace where nspname = $1", schema):
-            await execute(f'create schema "{schema}"')
-        for _, text in todo:
-            await execute(text)
+        if todo:
+            await _make(session, todo, schema, fresh=len(todo) == len(steps))
         await session.drive(verbs.find_days(), lambda hint: None)
         await session.drive(verbs.make_days(verbs.ahead(await session.clock(), AHEAD)), lambda hint: None)
     return [name for name, _ in todo]
+
+
+async def _make(session: Session, todo: list[tuple[str, str]], schema: str, *, fresh: bool) -> None:
+    execute: Any = session.connection.execute
+    there, database, role = await session.connection.fetchrow(
+        "select exists (select from pg_namespace where nspname = $1), current_database(), current_user", schema
+    )
+    try:
+        if not there:
+            await execute(f'create schema "{schema}"')
+        for _, text in todo:
+            await execute(text)
+    except asyncpg.InsufficientPrivilegeError as e:
+        e.add_note(faults.making(schema, role, fresh=fresh, database="" if there else database))
+        raise
 
 
 async def _drop_days(session: Session, verbs: PostgresVerbs) -> None:
