@@ -320,6 +320,36 @@ async def test_our_errors_are_problems_even_without_the_installer(site: Site) ->
         assert (await alice.post("/start")).status_code == 422
 
 
+async def test_the_first_start_of_all_is_refused_as_a_problem_even_without_the_installer(site: Site) -> None:
+    api = FastAPI()
+    api.include_router(site.operations.router)
+
+    @api.post("/start", status_code=202)
+    async def start(accept: Annotated[Acceptor, Depends(site.operations.acceptor)]) -> Accepted[int]:
+        return await accept(site.plain, n=1)
+
+    async with checked_client(None, transport=httpx.ASGITransport(api), base_url="http://site.test") as nobody:
+        assert (await nobody.post("/start")).status_code == 401
+
+
+@pytest.mark.parametrize("installed", [True, False])
+async def test_a_method_that_no_path_of_ours_has_is_a_problem_even_without_the_installer(
+    site: Site, installed: bool
+) -> None:
+    api = FastAPI()
+    api.include_router(site.operations.router)
+    api.post("/operations", status_code=204)(lambda: None)  # the application's own, on a path of ours
+    if installed:
+        install_problem_handlers(api)
+    async with checked_client("alice", transport=httpx.ASGITransport(api), base_url="http://site.test") as alice:
+        refused = await alice.put("/operations")
+        assert refused.status_code == 405
+        assert refused.headers["allow"] == "GET, HEAD, POST"
+        assert (await alice.post("/operations/1/cancel/")).status_code == 404
+        refused = await alice.put("/operations/1/events?ticket=x")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+
+
 def test_sec_03_nobody_to_ask_is_an_error_at_start(site: Site) -> None:
     with pytest.raises(ConfigurationError, match="public=True"):
         Operations(site.jobs)

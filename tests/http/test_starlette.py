@@ -150,6 +150,8 @@ async def test_public(tmp_path: Path) -> None:
     app = Starlette(routes=Operations(jobs, public=True).routes)
     async with checked_client(None, transport=httpx.ASGITransport(app), base_url="http://site.test") as anyone:
         assert (await anyone.get("/operations")).json() == {"items": []}
+        refused = await anyone.put("/operations")  # a problem, although nobody installed handlers
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
     jobs.close()
 
 

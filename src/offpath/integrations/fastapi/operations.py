@@ -165,7 +165,7 @@ def _acceptor(face: Face, asking: Callable[..., Any] | None) -> Callable[..., Co
     handler = ours(service.problems)
     known: set[int] = set()
 
-    def begin(request: Request, who: Caller) -> Asked:
+    def begin(request: Request, said: Any) -> Asked:
         scope = request.scope
         refuse_safe(scope["method"])
         handlers = scope.get("starlette.exception_handlers")
@@ -174,6 +174,7 @@ def _acceptor(face: Face, asking: Callable[..., Any] | None) -> Callable[..., Co
             known.add(id(handlers[0]))
             for kind in OURS:
                 handlers[0].setdefault(kind, handler)
+        who = face.caller(said)
         if face.guards_starts:
             face.cookies(scope)
         unit: Unit | None = scope.get(UNIT)
@@ -185,7 +186,7 @@ def _acceptor(face: Face, asking: Callable[..., Any] | None) -> Callable[..., Co
 
     async def acceptor(request: Request, caller: Any = Depends(asking)) -> Acceptor:
         """Who starts operations here, and where they will be found."""
-        asked = begin(request, face.caller(caller))
+        asked = begin(request, caller)
         return Acceptor(face, await more(request, asked) if speaks(request.scope, ASKS) else asked)
 
     async def open_acceptor(request: Request) -> Acceptor:

@@ -44,7 +44,7 @@ def install_problem_handlers(
             return Answer(problem_response(problems.problem("malformed-body")))
         headers = error.headers
         if error.status_code == 405:
-            headers = allow_all(headers, lambda method: _serves(app, request.scope, method))
+            headers = allow_all(headers, lambda method: serves(app, request.scope, method))
         return Answer(http_exception(error.status_code, error.detail, headers))
 
     async def on_validation(request: Request, error: Exception) -> Any:
@@ -68,5 +68,6 @@ def ours(problems: Problems) -> Callable[[Request, Exception], Coroutine[Any, An
     return handler
 
 
-def _serves(app: FastAPI, scope: Scope, method: str) -> bool:
+def serves(app: Any, scope: Scope, method: str) -> bool:
+    """Whether the application has a route for the path of this request with another method."""
     return any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)

@@ -21,11 +21,12 @@ from ...errors import ConfigurationError
 from ...http.asgi import Answer, answer, only_asked_slashed, request_of, segmented, segments, unnamable
 from ...http.describe import parameters, responses
 from ...http.face import NOBODY, Face
-from ...http.faults import http_exception, validation_error
+from ...http.faults import allow_all, http_exception, validation_error
 from ...http.handlers import get_events, get_events_by_ticket
 from ...http.messages import Caller, Refused, problem_response
 from ...http.routes import COLLECTION, Handler, Route
 from ...http.tickets import offered
+from .problems import serves
 
 STACK = "fastapi_inner_astack"
 """Where FastAPI keeps, in the scope, what ends a request's `yield` dependencies."""
@@ -82,7 +83,9 @@ class _Route(APIRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         allow = next((methods for path, methods in self.allow.items() if self.path.endswith(path)), None)
         if allow is not None and scope["method"] not in allow.split(", "):
-            raise HTTPException(405, headers={"Allow": allow})
+            headers = allow_all({"Allow": allow}, lambda method: serves(scope["app"], scope, method))
+            await Answer(http_exception(405, None, headers))(scope, receive, send)
+            return
         try:
             self.face.door(scope, self.path)
         except Refused as error:

@@ -23,7 +23,7 @@ from ...http.accept import DUE, Acceptance, Start, accept, accept_sync, check_wo
 from ...http.asgi import Answer, Nowhere, answer, only_asked_slashed, request_of, segmented, segments, unnamable
 from ...http.asked import ASKS, Asked, as_asked
 from ...http.face import NOBODY, PUBLIC, Face, Options
-from ...http.faults import http_exception, response_to
+from ...http.faults import allow_all, http_exception, response_to
 from ...http.handlers import get_events, get_events_by_ticket
 from ...http.hold import Preferred, Promise
 from ...http.idempotency import Verbatim
@@ -37,6 +37,7 @@ from ...http.tickets import offered
 from ...http.unit import UNIT, Unit
 from ...http.works import bound_args
 from ...tasks import Linked, Task
+from .problems import serves
 
 if TYPE_CHECKING:
     from ...admin import Admin
@@ -268,6 +269,16 @@ class OnceEndpoint:
 
 
 class _Segmented(Route):
+    """A path of ours: a slash inside of a segment is no end of it, and its errors are problems."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.methods is not None and scope["method"] not in self.methods:
+            allow = {"Allow": ", ".join(sorted(self.methods))}
+            headers = allow_all(allow, lambda method: serves(scope["app"], scope, method))
+            await Answer(http_exception(405, None, headers))(scope, receive, send)
+            return
+        await super().handle(scope, receive, send)
+
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if unnamable(scope):
             return Match.NONE, {}

@@ -51,7 +51,7 @@ def install_problem_handlers(
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
         headers = error.headers
         if error.status_code == 405:
-            headers = allow_all(headers, lambda method: _serves(app, request.scope, method))
+            headers = allow_all(headers, lambda method: serves(app, request.scope, method))
         return Answer(http_exception(error.status_code, error.detail, headers))
 
     async def on_ours(request: Request, error: Exception) -> Any:
@@ -66,5 +66,6 @@ def install_problem_handlers(
         app.add_middleware(cast(Any, BodyLimit), limit=max_body, larger=larger)
 
 
-def _serves(app: Starlette, scope: Scope, method: str) -> bool:
+def serves(app: Any, scope: Scope, method: str) -> bool:
+    """Whether the application has a route for the path of this request with another method."""
     return any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
