@@ -218,6 +218,17 @@ async def test_accept_in_a_plain_function(alice: httpx.AsyncClient, site: Site) 
     assert done.json()["result"] == 42
 
 
+async def test_what_awaits_in_a_plain_function_says_what_does_not(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    @site.api.post("/no-await", status_code=202)
+    def no_await(accept: Annotated[Acceptor, Depends(site.operations.acceptor)]) -> Accepted[int]:
+        return accept(site.plain, n=1)  # type: ignore[return-value]
+
+    async with site.client() as alice:
+        assert (await alice.post("/no-await")).status_code == 500
+        assert (await alice.get("/operations")).json()["items"] == []
+    assert "in a `def` endpoint write accept.sync(…)" in caplog.text
+
+
 # ── a 202 never precedes its commit ──────────────────────────────────────────────────────────────────────────────────
 
 

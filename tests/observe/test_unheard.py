@@ -15,7 +15,7 @@ from tests.http.site import checked_client
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[2]
 
-APP = '''
+APP = """
 import logging
 import os
 import sqlite3
@@ -62,7 +62,7 @@ async def told() -> int:
     signal("outbox.published", broker="nobody", events=1)
     signal("transport.failed", transport="local", error="as one would")
     return left_open[0].rollback() or 1
-'''
+"""
 
 
 @contextlib.asynccontextmanager

@@ -33,6 +33,7 @@ _FIXED: Headers = [
     (b"cache-control", b"private, no-store"),
     (b"vary", b"Prefer"),
 ]
+BLOCKING = "accept(…) is for `async def` endpoints, which await it; in a `def` endpoint write accept.sync(…)"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 

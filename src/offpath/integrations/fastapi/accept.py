@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop
+from collections.abc import Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar, Unpack, get_args, overload
 
 from starlette.background import BackgroundTask
@@ -10,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from ...core.checks import check_name
 from ...core.options import AcceptGiven, CallOptions
-from ...http.accept import Acceptance, accept, accept_sync, check_words
+from ...errors import ConfigurationError
+from ...http.accept import BLOCKING, Acceptance, accept, accept_sync, check_words
 from ...http.asked import Asked
 from ...http.face import Face
 from ...http.hold import Preferred, Promise
@@ -120,10 +123,15 @@ class Acceptor:
     async def __call__(self, flow: Linked[R], /) -> Accepted[R]: ...
     @overload
     async def __call__(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Accepted[R]: ...
-    async def __call__(self, work: Any, /, *args: Any, **kwargs: Any) -> Accepted[Any]:
+    def __call__(self, work: Any, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Accepted[Any]]:
         """Enqueue a task with its arguments, or a flow, and give the 202 to return. ArgumentError (422) when an
         argument cannot be stored, StoreUnavailable (503) when the database cannot take it; nothing is left behind
-        then."""
+        then. ConfigurationError in a `def` endpoint, which cannot await: that is what `sync` is for."""
+        if _get_running_loop() is None:
+            raise ConfigurationError(BLOCKING)
+        return self._accept(work, args, kwargs)
+
+    async def _accept(self, work: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Accepted[Any]:
         bound = bound_args(work, args, kwargs)
         if self._unit is None:
             made = await accept(self._face.service, work, bound, self._start)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from asyncio import _get_running_loop
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast, overload
@@ -19,7 +20,7 @@ from ...app import Offpath
 from ...core.checks import check_name
 from ...core.options import AcceptGiven, CallOptions
 from ...errors import ConfigurationError
-from ...http.accept import DUE, Acceptance, Start, accept, accept_sync, check_words, refuse_safe
+from ...http.accept import BLOCKING, DUE, Acceptance, Start, accept, accept_sync, check_words, refuse_safe
 from ...http.asgi import Answer, Nowhere, answer, only_asked_slashed, request_of, segmented, segments, unnamable
 from ...http.asked import ASKS, Asked, as_asked
 from ...http.face import NOBODY, PUBLIC, Face, Options
@@ -110,9 +111,15 @@ class Acceptor:
     async def __call__(self, flow: Linked[Any], /) -> Accepted: ...
     @overload
     async def __call__(self, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Accepted: ...
-    async def __call__(self, work: Any, /, *args: Any, **kwargs: Any) -> Accepted:
+    def __call__(self, work: Any, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Accepted]:
         """Enqueue a task with its arguments, or a flow, and give the 202 to return. ArgumentError when an argument
-        cannot be stored, StoreUnavailable when the database cannot take it; nothing is left behind then."""
+        cannot be stored, StoreUnavailable when the database cannot take it; nothing is left behind then.
+        ConfigurationError in a `def` endpoint, which cannot await: that is what `sync` is for."""
+        if _get_running_loop() is None:
+            raise ConfigurationError(BLOCKING)
+        return self._accept(work, args, kwargs)
+
+    async def _accept(self, work: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Accepted:
         with self._unit.accepting(self._start.tx) if self._unit is not None else nullcontext():
             made = await accept(self._face.service, work, bound_args(work, args, kwargs), self._start)
         return Accepted(made, f"{self._start.base}/{made.job}", self._preferred)
