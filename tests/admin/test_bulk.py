@@ -103,7 +103,7 @@ async def test_a_job_of_ours_does_it(site: Site, action: str) -> None:
         assert await ended(site, job["id"]) == {"done": 5, "skipped": 0, "of": 5}
         shown = (await writer.get(f"/admin/jobs/{job['id']}")).json()
         assert (shown["progress"]["current"], shown["progress"]["total"]) == (5, 5)
-        assert (await writer.get(f"/operations/{job['id']}")).json()["status"] == "succeeded"
+        assert shown["operation"] is None
     states = {"cancel": ("canceled", 5), "retry": ("ready", 5), "delete": ("canceled", 0)}
     assert await site.jobs.count(queue="mail", state=states[action][0]) == states[action][1]
     assert len(ids) == 5
@@ -114,12 +114,82 @@ async def test_a_job_of_ours_does_it(site: Site, action: str) -> None:
     assert begin.data["filter"] == {**body["filter"], "state": [state], "older_than": 0.0}
 
 
+@BOTH
 async def test_it_does_not_mean_itself_nor_what_comes_later(site: Site) -> None:
     await fill(site, 3)
     async with site.client("writer") as writer, site.jobs.worker(queues=QUEUE):
         body = {"action": "cancel", "filter": {"state": ["ready", "running"]}}
         job = (await writer.post("/admin/jobs:bulk", json=body)).json()
-        assert (await ended(site, job["id"]))["done"] == 3
+        assert await ended(site, job["id"]) == {"done": 3, "skipped": 0, "of": 3}
+        shown = (await writer.get(f"/admin/jobs/{job['id']}")).json()
+        assert (shown["progress"]["current"], shown["progress"]["total"]) == (3, 3)
+    end = await anext(site.jobs.audit(target=job["id"]))
+    assert (end.data["done"], end.data["of"]) == (3, 3)
+
+
+@BOTH
+@pytest.mark.parametrize("action", ["cancel", "retry", "delete"])
+async def test_what_changes_nothing_is_no_line(site: Site, action: str) -> None:
+    body = {"action": action, "filter": {"task": "no.such.task"}}
+    async with site.client("writer") as writer, site.jobs.worker(queues=QUEUE):
+        job = (await writer.post("/admin/jobs:bulk", json=body)).json()
+        assert await ended(site, job["id"]) == {"done": 0, "skipped": 0, "of": 0}
+    assert [one async for one in site.jobs.audit()] == []
+
+
+@BOTH
+async def test_a_change_that_is_stopped_before_it_began_is_no_line(site: Site) -> None:
+    await fill(site, 3, queue="mail")
+    async with site.client("writer") as writer:
+        job = (await writer.post("/admin/jobs:bulk", json={"action": "cancel", "filter": {"queue": "mail"}})).json()
+        assert [one async for one in site.jobs.audit()] == []
+        assert (await writer.post(f"/admin/jobs/{job['id']}/cancel")).status_code == 200
+    assert [one.action async for one in site.jobs.audit()] == ["job.cancel"]
+
+
+@BOTH
+async def test_a_page_of_which_nobody_has_heard_is_told_in_the_end(site: Site) -> None:
+    """Whoever is stopped while a page is written has not been told of it, and it is written."""
+    made = await bulkjob.begin(site.jobs.desk, Principal("ann", "acme"), "cancel", {"queue": "mail"}, "why")
+    with beside(site) as db:
+        db.execute(f"update offpath_job set state = 3, worker = 'w', fence = 1 where id = '{made.id}'")
+    log = bulkjob._Fenced(site.jobs.store, held(made.id, Principal("ann", "acme")), "cancel", "ann", None)
+    await site.jobs.store.perform(lambda: log.page(Reached(5, 1, 9, "a"), first=True))
+    await site.jobs.store.perform(log.ended(Tally(0, 0, 9), "canceled"))
+    end, begun = [one async for one in site.jobs.audit(target=made.id)]
+    assert (begun.actor, begun.tenant, begun.action) == ("ann", "acme", "jobs.cancel")
+    assert begun.data == {"filter": {"queue": "mail"}, "reason": "why"}
+    assert (end.actor, end.tenant, end.action) == ("ann", "acme", "jobs.cancel.ended")
+    assert end.data == {**begun.data, "done": 5, "skipped": 1, "of": 9, "outcome": "canceled"}
+
+
+def held(id: str, principal: Principal) -> Any:
+    """The context of a worker that holds a job, by hand."""
+
+    class Held:
+        fence, attempt, canceled = 1, 1, False
+
+    Held.job, Held.principal = id, principal  # type: ignore[attr-defined]
+    return Held()
+
+
+@BOTH
+async def test_it_is_nobody_s_operation(site: Site) -> None:
+    """Who may change and not look is not told how many fitted; nobody erases it but through the admin's routes."""
+    await fill(site, 3, queue="mail")
+    body = {"action": "cancel", "filter": {"queue": "mail"}}
+    for name in ("scribe", "writer"):
+        async with site.client(name) as client:
+            job = (await client.post("/admin/jobs:bulk", json=body)).json()["id"]
+            async with site.jobs.worker(queues=QUEUE):
+                await ended(site, job)
+            for path in ("", "/result", "/events"):
+                assert (await client.get(f"/operations/{job}{path}")).status_code == 404
+            assert (await client.delete(f"/operations/{job}")).status_code == 404
+            assert (await client.post(f"/operations/{job}/cancel")).status_code == 404
+            assert (await client.get("/operations")).json()["items"] == []
+            assert (await client.delete(f"/admin/jobs/{job}")).status_code == 204
+        assert (await anext(site.jobs.audit(target=job))).action == "job.delete"
 
 
 @BOTH
@@ -182,8 +252,8 @@ async def test_it_is_not_run_again_but_asked_for_anew(site: Site) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("running", [False, True])
-async def test_an_owner_that_is_erased_is_named_in_no_change_of_many_jobs(site: Site, running: bool) -> None:
+@pytest.mark.parametrize("when", ["before its first page", "after it", "at last"])
+async def test_an_owner_that_is_erased_is_named_in_no_change_of_many_jobs(site: Site, when: str) -> None:
     """Neither in its arguments, nor in the audit log, also when it ends after that; who did it stays."""
     task = site.echo.using(owner="writer", tenant="acme", key="writer-42", queue="mail")
     await task.enqueue("x")
@@ -191,16 +261,15 @@ async def test_an_owner_that_is_erased_is_named_in_no_change_of_many_jobs(site: 
     body = {"action": "retry", "filter": {"owner": "writer", "state": "canceled", "key_prefix": "writer-"}}
     async with site.client("writer@staff") as writer:  # an operator, of that name, of elsewhere
         job = (await writer.post("/admin/jobs:bulk", json=body)).json()["id"]
-        if running:
+        if when != "at last":
             with beside(site) as db:
                 db.execute(f"update offpath_job set state = 3, worker = 'w', fence = 1 where id = '{job}'")
-            await site.jobs.purge_owner("writer", tenant="acme")
-
-            class Late:
-                attempt, canceled, fence, principal = 1, False, 1, Principal("writer", "staff")
-
-            Late.job = job  # type: ignore[attr-defined]
-            log = bulkjob._Fenced(site.jobs.store, Late(), "retry", body, "writer", None)  # type: ignore[arg-type]
+            log = bulkjob._Fenced(site.jobs.store, held(job, Principal("writer", "staff")), "retry", "writer", None)
+            if when == "before its first page":
+                await site.jobs.purge_owner("writer", tenant="acme")
+            await site.jobs.store.perform(lambda: log.page(Reached(1, 0, 1, "a"), first=True))
+            if when == "after it":
+                await site.jobs.purge_owner("writer", tenant="acme")
             await site.jobs.store.perform(log.ended(Tally(1, 0, 1)))
         else:
             async with site.jobs.worker(queues=QUEUE):

@@ -144,6 +144,8 @@ def progress(row: OperationRow) -> dict[str, Any] | None:
     return operations.progress(said, operations.done(row)) if isinstance(said, dict) else None
 
 
-def operation(row: OperationRow, url: str) -> dict[str, Any]:
-    """How its owner sees it over HTTP."""
+def operation(row: OperationRow, url: str) -> dict[str, Any] | None:
+    """How its owner sees it over HTTP. A change of many jobs is nobody's."""
+    if row.owner == bulk.NOBODY:
+        return None
     return {"status": operations.status(row), "label": row.label, "url": url}

@@ -63,11 +63,16 @@ def recorded(
             given = yield from make()
             data = says(given)
             if data is not None:
-                yield from store.verbs.note([Act(who.id, action, target, data, who.tenant)])
-                if meters.on is not None:
-                    meters.on.add("offpath_audit_actions_total", (action,))
+                yield from noted(store, Act(who.id, action, target, data, who.tenant))
             return given
 
         return whole()
 
     return verb
+
+
+def noted(store: Store, act: Act) -> Verb[None]:
+    """The act, written and counted."""
+    yield from store.verbs.note([act])
+    if meters.on is not None:
+        meters.on.add("offpath_audit_actions_total", (act.action,))

@@ -12,7 +12,7 @@ from ..core.selection import JobFilter
 from ..errors import LeaseLost, OffpathError, SchemaError, StoreUnavailable
 from ..observe import signal
 from ..ports import Maker, Page, Pending, Round, Store, Verb
-from .acting import actor
+from .acting import actor, noted
 from .driving import Rest, Steps, Told, drive, drive_sync
 
 PAGE = 500
@@ -81,7 +81,7 @@ class Deed:
     def page(self, reached: Reached, *, first: bool) -> Verb[None]:
         if first and self._actor is not None:
             act = Act(self._actor.id, self._action, "", self._said, self._actor.tenant)
-            yield from self._store().verbs.note([act])
+            yield from noted(self._store(), act)
 
     def ended(self, tally: Tally) -> Maker[None] | None:
         if self._actor is None or not tally.done:
@@ -158,7 +158,7 @@ class Bulk:
         turn, again = self._turn(store, where)
         before = log.reached()
         if before is None:
-            before = Reached(0, 0, (yield store.read(store.verbs.count_jobs(where))), None)
+            before = Reached(0, 0, (yield store.read(store.verbs.count_jobs(where, log.skip))), None)
         tally, after, locked = Tally(*before[:3]), before.after, list(before.locked)
         round, size = Round(), self._page
         round.skip.update(log.skip)

@@ -24,7 +24,7 @@ from ..core.selection import as_json
 from ..errors import ConfigurationError, LeaseLost
 from ..ports import Enqueued, Maker, NewOperation, Pending, Store, Verb
 from ..tasks import Context
-from .acting import recorded
+from .acting import noted
 from .bulk import Bulk, Tally
 from .desk import Counter
 from .managing import Managing
@@ -74,21 +74,21 @@ def begin(
     reason: str | None = None,
     max_attempts: int | None = None,
 ) -> Pending[Enqueued]:
-    """Enqueue the job that does it, `by` somebody who then may follow it as their operation; that it began is recorded
-    with it. ConfigurationError."""
+    """Enqueue the job that does it, for `by`. It is nobody's operation: whoever may look at all jobs follows it there,
+    and who may not is not told how many there are. That it began is recorded with the first page that changes any.
+    ConfigurationError."""
     bulk(desk, action, which, reason, max_attempts)
     known(desk)
     said = {"action": action, "filter": as_json(which), "reason": reason, "max_attempts": max_attempts, "actor": by.id}
     call = Call(TASK, 1, json.dumps(said), OPTIONS, CallOptions(owner=by.id), watched=True, tenant=by.tenant)
-    new = desk.new_job(call, NewOperation(by.tenant, by.id, TASK, action))
+    new = desk.new_job(call, NewOperation(by.tenant, core.NOBODY, TASK, action))
     store = desk.store
 
     def verb() -> Verb[Enqueued]:
         [made] = yield from store.verbs.enqueue([new])
         return made
 
-    what = {name: value for name, value in said.items() if name not in ("action", "actor") and value is not None}
-    return store.perform(recorded(store, verb, f"jobs.{action}", new.job.id, lambda _: what))
+    return store.perform(verb)
 
 
 def _runner(desk: Counter) -> Callable[..., Any]:
@@ -105,8 +105,7 @@ def _runner(desk: Counter) -> Callable[..., Any]:
         if "older_than" in which:  # as of when it was asked for
             which["older_than"] += (store.now() - moment_of(context.job)) / SECOND
         reached = core.from_memory(await store.read(store.verbs.step_result(context.job, core.STEP.name)))
-        said = {"filter": filter, "reason": reason, "max_attempts": max_attempts}
-        log = _Fenced(store, context, action, said, actor, reached)
+        log = _Fenced(store, context, action, actor, reached)
         tally = Tally(0, 0, 0) if reached is None else Tally(*reached[:3])
         try:
             async for now in bulk(desk, action, which, reason, max_attempts).logged(log):
@@ -132,41 +131,45 @@ class _Fenced:
         store: Store,
         context: Context,
         action: str,
-        said: Mapping[str, Any],
         actor: str,
         reached: Reached | None,
     ) -> None:
         self.skip = frozenset({context.job})
         self._store, self._context, self._action, self._actor = store, context, action, actor
-        self._said = {name: value for name, value in said.items() if value is not None}
         self._reached = reached
 
     def reached(self) -> Reached | None:
         return self._reached
 
     def page(self, reached: Reached, *, first: bool) -> Verb[None]:
-        return self._guarded(reached)
+        said = yield from self._guarded(reached)
+        if first:
+            yield from noted(self._store, self._act(f"jobs.{self._action}", said))
 
     def ended(self, tally: Tally, how: str = "succeeded") -> Maker[None]:
-        job, by, verbs = self._context.job, self._context.principal, self._store.verbs
-        action, tenant = f"jobs.{self._action}", None if by is None else by.tenant
+        job, verbs = self._context.job, self._store.verbs
+        action = f"jobs.{self._action}.ended"
 
         def verb() -> Verb[None]:
-            yield from self._guarded(Reached(*tally, END))
-            # When it is run again after this, and before it was settled, it is told once.
-            if (yield from verbs.acts(ActFilter(action=f"{action}.ended", target=job), None, 1)):
+            # Who is stopped may not have heard of a page that is written.
+            before = core.from_memory((yield from verbs.step_result(job, core.STEP.name)))
+            told = tally if before is None else max(tally, Tally(*before[:3]))
+            said = yield from self._guarded(Reached(*told, END))
+            if not told.done:
                 return
-            # What was told when it began: an owner that it was about may have been erased since.
-            begun = yield from verbs.acts(ActFilter(action=action, target=job), None, 1)
-            said = json.loads(begun[0].data) if begun else self._said
-            data = {**said, **tally._asdict(), "outcome": how}
-            yield from verbs.note([Act(self._actor, f"{action}.ended", job, data, tenant)])
+            # When it is run again after this, and before it was settled, it is told once.
+            if not (yield from verbs.acts(ActFilter(action=action, target=job), None, 1)):
+                yield from verbs.note([self._act(action, {**said, **told._asdict(), "outcome": how})])
 
         return verb
 
-    def _guarded(self, reached: Reached) -> Verb[None]:
-        """How far it has come, remembered and told. LeaseLost, and nothing of the transaction stays, when another
-        worker has the job."""
+    def _act(self, action: str, said: Mapping[str, Any]) -> Act:
+        by = self._context.principal
+        return Act(self._actor, action, self._context.job, said, None if by is None else by.tenant)
+
+    def _guarded(self, reached: Reached) -> Verb[dict[str, Any]]:
+        """How far it has come, remembered and told; what it is about, as of now: an owner that is named in it may have
+        been erased since it began. LeaseLost, and nothing of the transaction stays, when another worker has the job."""
         verbs, context = self._store.verbs, self._context
         found = yield from verbs.find(context.job)
         job = None if found is None else found.job
@@ -176,3 +179,7 @@ class _Fenced:
         told = yield from verbs.progress(*guard, core.as_progress(reached, self._action))
         if not told or not (yield from verbs.remember_steps(*guard, memory)):
             raise LeaseLost(f"job {context.job} is another worker's by now")
+        held = yield from verbs.find(context.job)  # as it stays until this is committed
+        args = None if held is None or held.job is None else held.job.args
+        said: dict[str, Any] = json.loads(args or "{}")
+        return {name: said[name] for name in ("filter", "reason", "max_attempts") if said.get(name) is not None}

@@ -10,6 +10,8 @@ from .steps import FREE, Asked
 
 TASK = "offpath.bulk"
 QUEUE = "offpath.bulk"
+NOBODY = "\n"
+"""Whose operation it is: no caller has that id."""
 DONE = MappingProxyType({"retry": "run again", "cancel": "canceled", "delete": "erased"})
 ACTIONS = tuple(DONE)
 END = "00000000-0000-0000-0000-000000000000"

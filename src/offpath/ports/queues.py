@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from ..core.queues import Counted, PausedRow
@@ -45,7 +45,9 @@ class QueueVerbs(Protocol):
         """The live jobs of one queue or of all by state, what is paused, and the time; reads the whole live table."""
         ...
 
-    def count_jobs(self, where: JobFilter) -> Verb[int]: ...
+    def count_jobs(self, where: JobFilter, without: Collection[str] = ()) -> Verb[int]:
+        """without: ids of jobs that are not meant, whatever the filter says."""
+        ...
 
     def cancel_page(
         self, where: JobFilter, after: str | None, limit: int, reason: str, round: Round | None = None

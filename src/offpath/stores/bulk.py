@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ..core import lifecycle, selection
@@ -40,12 +40,13 @@ class BulkVerbs(SharedVerbs):
 
     # ── which ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def count_jobs(self, where: JobFilter) -> Verb[int]:
+    def count_jobs(self, where: JobFilter, without: Collection[str] = ()) -> Verb[int]:
         live, ended = selection.parted(where)
         total = 0
         for name, states in (("live", live), (_ended(ended), ended)):
             if states:
-                total += yield Statement(self.sql[f"bulk.{name}_count"], self.meant(where, states), rows.value)
+                params = {**self.meant(where, states), "without": rows.dumps(sorted(without))}
+                total += yield Statement(self.sql[f"bulk.{name}_count"], params, rows.value)
         return total
 
     def floor(self, where: JobFilter, after: str | None, most: int) -> Verb[str | None]:

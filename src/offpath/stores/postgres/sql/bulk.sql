@@ -21,6 +21,7 @@ where j.id < coalesce(cast(:after as uuid), 'ffffffff-ffff-ffff-ffff-fffffffffff
   and (cast(:prefix as text) is null or starts_with(key, cast(:prefix as text)))
   and state = any(array(select cast(r as smallint) from jsonb_array_elements_text(cast(cast(:states as text) as jsonb)) r))
   and j.id < coalesce(cast(:before_id as uuid), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+  and not j.id = any(array(select cast(r as uuid) from jsonb_array_elements_text(cast(cast(:without as text) as jsonb)) r))
 
 -- name: ended
 select cast(j.id as text) from offpath_history j
@@ -48,6 +49,7 @@ where outcome = any(array(select cast(r as smallint) from jsonb_array_elements_t
   and (cast(:error as text) is null
        or cast(:error as text) in (cast(error as json) ->> 'kind', cast(error as json) ->> 'class'))
   and (cast(:outstanding as integer) = 0 or retried_as is null)
+  and not j.id = any(array(select cast(r as uuid) from jsonb_array_elements_text(cast(cast(:without as text) as jsonb)) r))
 
 -- name: failed
 select cast(j.id as text) from offpath_history j
@@ -73,6 +75,7 @@ where outcome = 5 and j.id < coalesce(cast(:after as uuid), 'ffffffff-ffff-ffff-
   and (cast(:error as text) is null
        or cast(:error as text) in (cast(error as json) ->> 'kind', cast(error as json) ->> 'class'))
   and (cast(:outstanding as integer) = 0 or retried_as is null)
+  and not j.id = any(array(select cast(r as uuid) from jsonb_array_elements_text(cast(cast(:without as text) as jsonb)) r))
 
 -- name: held
 -- Nobody else changes them before this transaction ends; what somebody has locked is left out.

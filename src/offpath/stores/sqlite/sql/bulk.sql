@@ -13,6 +13,7 @@ select count(*) from offpath_job
 where (:after is null or id < :after) and state in (select value from json_each(:states))
   and (:queue is null or queue = :queue) and (:task is null or task = :task) and (:owner is null or owner = :owner)
   and (:prefix is null or substr(key, 1, length(:prefix)) = :prefix) and (:before_id is null or id < :before_id)
+  and id not in (select value from json_each(:without))
 
 -- name: ended
 select id from offpath_history
@@ -30,6 +31,7 @@ where outcome in (select value from json_each(:states)) and (:after is null or i
   and (:prefix is null or substr(key, 1, length(:prefix)) = :prefix) and (:before is null or finished_at < :before)
   and (:error is null or :error in (json_extract(error, '$.kind'), json_extract(error, '$.class')))
   and (:outstanding = 0 or retried_as is null)
+  and id not in (select value from json_each(:without))
 
 -- name: failed
 select id from offpath_history indexed by offpath_history_failed
@@ -47,6 +49,7 @@ where outcome = 5 and (:after is null or id < :after)
   and (:prefix is null or substr(key, 1, length(:prefix)) = :prefix) and (:before is null or finished_at < :before)
   and (:error is null or :error in (json_extract(error, '$.kind'), json_extract(error, '$.class')))
   and (:outstanding = 0 or retried_as is null)
+  and id not in (select value from json_each(:without))
 
 -- name: held
 -- For whoever is going to change them: a writing transaction has them to itself anyway.
