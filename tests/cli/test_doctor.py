@@ -311,6 +311,19 @@ def test_dead_letters_of_the_last_day(doctor: Doctor, store: Store) -> None:
     one(doctor(), "failed", "ok")
 
 
+def test_a_change_of_many_jobs_that_failed_is_asked_for_anew(doctor: Doctor, store: Store) -> None:
+    """It is never run again, so nobody is sent to do that."""
+    hand = Hand(store)
+    put(store, new_job(task="offpath.bulk"))
+    [job] = hand.claim(1, tasks='["offpath.bulk@1"]')
+    assert hand.say(job, Errored(error("raised", "no"), retryable=False)) == "applied"
+    hand.close()
+    one(doctor(), "failed", "ok")
+    one(doctor(), "changes", "warning", "1 change of many jobs failed in the last 24 hours", "ask for it anew")
+    perform(store, store.verbs.delete(job.id))
+    assert "changes" not in doctor()
+
+
 # -- the command -------------------------------------------------------------------------------------------------------
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from offpath.cli import main
+from offpath.core.outcome import Errored, error
 from offpath.testing import drain_sync
-from offpath.testing.stores.kit import Hand
+from offpath.testing.stores.kit import Hand, new_job, put
 from tests.nursery import Ended
 
 from .test_cli import SHOP, one_sentence
@@ -139,6 +140,35 @@ def test_many_are_counted_then_canceled_run_again_and_erased(shop: Path) -> None
     assert run(shop, *APP, "jobs", "retry", "--state", "failed", "--yes").stdout == "0 jobs run again\n"
     assert run(shop, *APP, "jobs", "delete", "--task", "bad", "--yes").stdout == "3 jobs erased\n"
     assert sorted(row["state"] for row in listed(shop)) == ["canceled", "canceled", "ready", "ready", "ready"]
+
+
+def test_a_change_of_many_jobs_is_shown_and_not_run_again(shop: Path) -> None:
+    """Why it is left out is said, whether others are run again or none."""
+    jobs = the(shop).jobs
+    said = {"action": "delete", "filter": {"queue": "mail"}, "reason": None, "max_attempts": None, "actor": "ann"}
+    put(jobs.store, new_job(task="offpath.bulk", queue="offpath.bulk", args=json.dumps(said)))
+    hand = Hand(jobs.store, tasks=["offpath.bulk@1"])
+    [job] = hand.claim(1, queues=(("offpath.bulk", 1),))
+    hand.say(job, Errored(error("raised", "no"), retryable=False))
+    hand.close()
+    for which in (["--task", "offpath.bulk"], ["--state", "failed"], ["--queue", "offpath.bulk", "--outstanding"]):
+        none = run(shop, *APP, "jobs", "retry", *which, "--yes")
+        assert (none.returncode, none.stdout) == (0, "0 jobs run again\n")
+        assert "1 of task offpath.bulk" in none.stderr, which
+        assert "ask for it anew" in none.stderr
+    assert listed(shop, "--state", "failed", "--outstanding") == []
+    assert run(shop, *APP, "jobs", "retry", "--task", "bad", "--yes").stderr == ""
+    shown = told(shop, "jobs", "show", job.id)
+    assert (shown["redacted"], shown["args"]) == (False, said)
+
+
+def test_what_is_skipped_is_said_to_be_what_cannot_be_run_again(shop: Path) -> None:
+    enqueue(shop, "shop.bad.using(key='k').enqueue_sync(1)")
+    work(shop)
+    enqueue(shop, "shop.bad.using(key='k').enqueue_sync(2)")
+    skipped = run(shop, *APP, "jobs", "retry", "--task", "bad", "--yes")
+    assert skipped.stdout == "0 jobs run again, 1 skipped\n"
+    assert "`offpath jobs retry ID` says why" in skipped.stderr
 
 
 def test_one_is_erased_and_shown_without_its_arguments(shop: Path) -> None:

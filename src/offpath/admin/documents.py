@@ -63,13 +63,11 @@ def job(found: Found) -> dict[str, Any]:
 
 
 def called(found: Found, *, shown: bool) -> dict[str, Any]:
-    """Its arguments and its result: shapes and lengths, or as they are. Those of a change of many jobs are ours, and in
-    the audit log besides."""
+    """Its arguments and its result: shapes and lengths, or as they are."""
     row = row_of(found)
     result = None if found.finished is None else found.finished.result
-    if shown or row.task == bulk.TASK:
-        return {"redacted": False, "arguments": redact.plain(row.args), "result": redact.plain(result)}
-    return {"redacted": True, "arguments": redact.arguments(row.args), "result": redact.result(result)}
+    redacted, args, came = redact.called(row.task, row.args, result, full=shown)
+    return {"redacted": redacted, "arguments": args, "result": came}
 
 
 def options(found: Found) -> dict[str, Any]:

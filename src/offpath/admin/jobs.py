@@ -131,11 +131,11 @@ _FILTERS = (
     ),
     query("queue", "Its queue."),
     query("task", "Its task."),
-    query("owner", "Whose it is."),
+    query("owner", "Whose it is, in every tenant."),
     query("key_prefix", "Its key begins so."),
     query("older_than", "Seconds: enqueued longer ago; of what has ended: ended longer ago.", type="number", minimum=0),
     query("error", "Ended with an error of this kind (`timeout`) or an exception of this class (`shop.CardDeclined`)."),
-    query("outstanding", "true: ended, and not run again yet.", type="boolean"),
+    query("outstanding", "true: ended, and not run again yet; no `offpath.bulk`, which never is.", type="boolean"),
 )
 if tuple(one["name"] for one in _FILTERS) != FILTERS:
     raise AssertionError("the description and the filters differ")

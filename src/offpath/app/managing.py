@@ -33,7 +33,8 @@ FAILED = frozenset({State.FAILED})
 class Inspection:
     """One job, with what it was called with.
 
-    redacted    whether `arguments` and `result` are shapes and lengths ("text, 17 characters") and no values
+    redacted    whether `arguments` and `result` are shapes and lengths ("text, 17 characters") and no values; those of a
+                change of many jobs (`offpath.bulk`) never are
     arguments   by parameter; None: they have been erased
     result      None: there is none, or it was not kept
     retried_as  the newest job that runs it again, if there has been one
@@ -348,9 +349,7 @@ def _inspection(there: Found, full: bool, retried_as: str | None) -> Inspection:
     row = there.job or there.finished
     assert row is not None  # noqa: S101
     result = None if there.finished is None else there.finished.result
-    if full:
-        return Inspection(info_of(there), False, redact.plain(row.args), redact.plain(result), retried_as)
-    return Inspection(info_of(there), True, redact.arguments(row.args), redact.result(result), retried_as)
+    return Inspection(info_of(there), *redact.called(row.task, row.args, result, full=full), retried_as)
 
 
 def _deleted(id: str, there: bool) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..app import Offpath
 from ..app.bulk import Bulk, Progress, Tally
+from ..core.bulk import TASK
 from ..core.job import LIVE, TERMINAL, State
 from ..core.selection import Which, narrowed, select
 from ..errors import ConfigurationError
@@ -62,6 +63,11 @@ def _do(
         count = make(jobs, which, None).count()
         if not count and not options.json and (said := listing.errors(jobs, which)):
             printing.say(f"no jobs{said}")
+        if verb == "retry" and not options.json and (changes := _changes(jobs, which)):
+            printing.say(
+                f"left out: {changes:,} of task {TASK}. A change of many jobs is not run again: see how many fit now, "
+                "and ask for it anew (from its page, or by jobs:bulk)"
+            )
         if options.dry_run:
             return _preview(options, _sample(jobs, which, states, verb), count, what)
         if not options.yes and count:
@@ -98,6 +104,8 @@ def _do(
         printing.as_json(tally._asdict())
     else:
         print(f"{printing.many(tally.done)} {what}" + (f", {tally.skipped:,} skipped" if tally.skipped else ""))
+        if tally.skipped and verb == "retry":
+            printing.say("skipped is what cannot be run again: `offpath jobs retry ID` says why")
     return 0
 
 
@@ -119,6 +127,13 @@ def _sample(jobs: Offpath, which: Which, states: Collection[State], verb: str) -
     if verb == "retry":
         shown["outstanding"] = True
     return [plain(info) for info in jobs.list_sync(limit=SAMPLE, **shown)]
+
+
+def _changes(jobs: Offpath, which: Which) -> int:
+    """How many changes of many jobs fit, and are never run again."""
+    meant: Which = {"state": "failed", **which, "task": TASK}
+    meant.pop("outstanding", None)
+    return jobs.count_sync(**meant) if which.get("task", TASK) == TASK else 0
 
 
 def sure(what: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from . import bulk
 from .alerts import LISTED
 from .job import State
 from .options import SECOND
@@ -54,7 +55,7 @@ class Vitals(NamedTuple):
     counts   (queue, task, state, how many, oldest run_at, version) of all live jobs
     orphans  running jobs whose worker has no row at all
     failed   (task, how many) of what failed in the last 24 hours and was not run again, the most first; a flow is
-             counted as its part that failed
+             counted as its part that failed; changes of many jobs are among them
     again    how many failed in that time and were run again; of both together no more than MOST are counted
     paused   queues from which nothing is claimed, each with the reason
     overdue  schedules that are not paused and further behind their time than LATE, the latest first
@@ -106,6 +107,7 @@ def judge(vitals: Vitals, lease: float = 15.0) -> Iterator[Check]:
     yield from _unknown(vitals)
     yield _orphans(vitals)
     yield _failed(vitals)
+    yield from _changes(vitals)
     yield from _outbox(vitals)
 
 
@@ -220,7 +222,8 @@ def _orphans(vitals: Vitals) -> Check:
 
 def _failed(vitals: Vitals) -> Check:
     """The dead letters."""
-    total = sum(jobs for _, jobs in vitals.failed)
+    failed = [(task, jobs) for task, jobs in vitals.failed if task != bulk.TASK]
+    total = sum(jobs for _, jobs in failed)
     if not total:
         if not vitals.again:
             return Check("failed", "ok", "no job failed in the last 24 hours")
@@ -229,11 +232,22 @@ def _failed(vitals: Vitals) -> Check:
         again = "was run again" if vitals.again == 1 else "all were run again"
         return Check("failed", "ok", f"{many} failed in the last 24 hours, and {again}")
     many = f"at least {total:,} jobs" if total + vitals.again >= MOST else _count(total, "job")
-    tasks = few([f"{task} {jobs:,}" for task, jobs in vitals.failed])
+    tasks = few([f"{task} {jobs:,}" for task, jobs in failed])
     detail = f"{many} failed in the last 24 hours: {tasks}; not run again since"
     see = "see why: `offpath jobs list --state failed --outstanding`, `offpath jobs show ID`"
     remedy = f"{see}; then `offpath jobs retry --task NAME`"
     return Check("failed", "warning", detail, remedy)
+
+
+def _changes(vitals: Vitals) -> Iterator[Check]:
+    """Changes of many jobs that failed: they are never run again."""
+    count = sum(jobs for task, jobs in vitals.failed if task == bulk.TASK)
+    if not count:
+        return
+    detail = f"{_count(count, 'change')} of many jobs failed in the last 24 hours"
+    see = f"see which and why: `offpath jobs list --state failed --task {bulk.TASK}`, `offpath jobs show ID`"
+    remedy = f"{see}; ask for it anew, from its page or by `jobs:bulk`; then `offpath jobs delete ID`"
+    yield Check("changes", "warning", detail, remedy)
 
 
 def _outbox(vitals: Vitals) -> Iterator[Check]:

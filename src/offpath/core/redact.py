@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import ConfigurationError
+from . import bulk
 
 SECRET, SEALED = "$secret", "$sealed"
 """A Secret as it is stored: an object with this one member, which holds the value, or the value sealed."""
@@ -39,6 +40,14 @@ def shape(value: object) -> str:
     if isinstance(value, dict):
         return MASK if _is_secret(value) else f"object, {_many(len(value), 'member')}"
     return "something else"
+
+
+def called(task: str, args: str | None, came: str | None, *, full: bool) -> tuple[bool, Any, Any]:
+    """Of a job: (whether the others are shapes, its arguments, its result). Those of a change of many jobs are ours,
+    and in the audit log besides."""
+    if full or task == bulk.TASK:
+        return False, plain(args), plain(came)
+    return True, arguments(args), result(came)
 
 
 def arguments(text: str | None) -> dict[str, str] | str | None:

@@ -22,7 +22,7 @@ class JobFilter(NamedTuple):
     key_prefix  jobs with a key that begins so
     before      µs: enqueued before then (of a job that lives), ended before then (of one that has ended)
     error       ended with an error of this kind ("timeout"), or of an exception of this class ("shop.CardDeclined")
-    outstanding ended, and not run again yet
+    outstanding ended, and not run again yet; no change of many jobs (`core.bulk`), which never is
     """
 
     states: tuple[int, ...] = ()
@@ -39,12 +39,12 @@ class Which(TypedDict, total=False):
     """Which jobs; all that is given must hold.
 
     state        one or several of scheduled, waiting, ready, running, succeeded, failed, canceled
-    queue, task, owner   by name
+    queue, task, owner   by name; an owner in every tenant
     key_prefix   its key begins so
     older_than   enqueued longer ago than that; of what has ended: ended longer ago
     error        ended with this kind of error (raised, timeout, deadline, quarantined, …), or with an exception of this
                  class, as the job's `error` has it: "ValueError", "shop.errors.CardDeclined"
-    outstanding  True: ended, and not run again yet
+    outstanding  True: ended, and not run again yet; no change of many jobs, which never is
     """
 
     state: str | Iterable[str]

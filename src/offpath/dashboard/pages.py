@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ..core.bulk import TASK as BULK
 from ..core.ids import last_of
 from ..core.outbox import QUEUE as OUTBOX
 from ..http.messages import Response
@@ -205,7 +206,7 @@ def folded(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def anew(seen: Mapping[str, Any]) -> list[tuple[str, str]] | None:
     """Of a change of many jobs: the query of the page that asks for such a one."""
     said = seen["arguments"]
-    if seen["task"] != "offpath.bulk" or not isinstance(said, dict) or seen["redacted"]:
+    if seen["task"] != BULK or not isinstance(said, dict) or seen["redacted"]:
         return None
     made = [("action", str(said["action"]))]
     for name, value in said["filter"].items():
@@ -361,6 +362,7 @@ PAGES = {
 
 CHECKED: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "failed": ("jobs", (("state", "failed"), ("outstanding", "true"))),
+    "changes": ("jobs", (("state", "failed"), ("task", BULK))),
     "workers": ("workers", ()),
     "leases": ("workers", ()),
     "waiting": ("queues", ()),

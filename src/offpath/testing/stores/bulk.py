@@ -7,6 +7,7 @@ from functools import partial
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ...core import bulk
 from ...core.ids import uuid7
 from ...core.job import LIVE, TERMINAL, Finished, Job, State
 from ...core.outcome import Canceled, Done, Errored, Outcome, error
@@ -237,6 +238,22 @@ def test_a_single_retry_counts_too(store: Store, hand: Hand) -> None:
     assert ask(store, store.verbs.retried_as(letter.id)) == new_id
     assert perform(store, retry(store, None, 5)) == Page(0, 0, (), None)
     assert ask(store, store.verbs.retried_as("nonsense")) is None
+
+
+def test_a_change_of_many_jobs_is_no_outstanding_dead_letter(store: Store, hand: Hand) -> None:
+    """It is never run again: nobody has to see to it for ever."""
+    put(store, new_job(), new_job(task=bulk.TASK))
+    for job in hand.claim(2, tasks=f'["mail@1", "{bulk.TASK}@1"]'):
+        hand.say(job, FAIL, Policy(max_attempts=1))
+    failed = JobFilter((State.FAILED,))
+    some = JobFilter((State.FAILED, State.CANCELED))
+    for where, count in ((failed, 2), (DEAD, 1), (some, 2), (some._replace(outstanding=True), 1)):
+        assert ask(store, store.verbs.count_jobs(where)) == count, where
+        assert len(rows_of(store, where)) == count, where
+        assert ask(store, store.verbs.count_walk(where, None, 100))[0] == count, where
+    assert ask(store, store.verbs.totals(100)).outstanding == 1
+    page = perform(store, retry(store, None, 5))
+    assert (page.done, page.skipped) == (1, 0)
 
 
 async def test_two_who_run_the_same_letters_again_run_none_twice(store: Store, make: Make, hand: Hand) -> None:

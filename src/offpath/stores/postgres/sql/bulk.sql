@@ -34,7 +34,7 @@ where outcome = any(array(select cast(r as smallint) from jsonb_array_elements_t
   and (cast(:before as bigint) is null or finished_at < cast(:before as bigint))
   and (cast(:error as text) is null
        or cast(:error as text) in (cast(error as json) ->> 'kind', cast(error as json) ->> 'class'))
-  and (cast(:outstanding as integer) = 0 or retried_as is null)
+  and (cast(:outstanding as integer) = 0 or retried_as is null and task <> 'offpath.bulk')
 order by j.id desc limit cast(:limit as bigint)
 
 -- name: ended_count
@@ -48,7 +48,7 @@ where outcome = any(array(select cast(r as smallint) from jsonb_array_elements_t
   and (cast(:before as bigint) is null or finished_at < cast(:before as bigint))
   and (cast(:error as text) is null
        or cast(:error as text) in (cast(error as json) ->> 'kind', cast(error as json) ->> 'class'))
-  and (cast(:outstanding as integer) = 0 or retried_as is null)
+  and (cast(:outstanding as integer) = 0 or retried_as is null and task <> 'offpath.bulk')
   and not j.id = any(array(select cast(r as uuid) from jsonb_array_elements_text(cast(cast(:without as text) as jsonb)) r))
 
 -- name: failed
@@ -61,7 +61,7 @@ where outcome = 5 and j.id < coalesce(cast(:after as uuid), 'ffffffff-ffff-ffff-
   and (cast(:before as bigint) is null or finished_at < cast(:before as bigint))
   and (cast(:error as text) is null
        or cast(:error as text) in (cast(error as json) ->> 'kind', cast(error as json) ->> 'class'))
-  and (cast(:outstanding as integer) = 0 or retried_as is null)
+  and (cast(:outstanding as integer) = 0 or retried_as is null and task <> 'offpath.bulk')
 order by j.id desc limit cast(:limit as bigint)
 
 -- name: failed_count
@@ -74,7 +74,7 @@ where outcome = 5 and j.id < coalesce(cast(:after as uuid), 'ffffffff-ffff-ffff-
   and (cast(:before as bigint) is null or finished_at < cast(:before as bigint))
   and (cast(:error as text) is null
        or cast(:error as text) in (cast(error as json) ->> 'kind', cast(error as json) ->> 'class'))
-  and (cast(:outstanding as integer) = 0 or retried_as is null)
+  and (cast(:outstanding as integer) = 0 or retried_as is null and task <> 'offpath.bulk')
   and not j.id = any(array(select cast(r as uuid) from jsonb_array_elements_text(cast(cast(:without as text) as jsonb)) r))
 
 -- name: held

@@ -31,7 +31,7 @@ where j.id < coalesce(cast(:after as uuid), 'ffffffff-ffff-ffff-ffff-fffffffffff
   and (cast(:before as bigint) is null or finished_at < cast(:before as bigint))
   and (cast(:error as text) is null
        or cast(:error as text) in (cast(error as json) ->> 'kind', cast(error as json) ->> 'class'))
-  and (cast(:outstanding as integer) = 0 or retried_as is null)
+  and (cast(:outstanding as integer) = 0 or retried_as is null and task <> 'offpath.bulk')
 order by j.id desc limit cast(:limit as bigint)
 
 -- name: failed
@@ -50,5 +50,5 @@ where outcome = 5 and j.id < coalesce(cast(:after as uuid), 'ffffffff-ffff-ffff-
   and (cast(:before as bigint) is null or finished_at < cast(:before as bigint))
   and (cast(:error as text) is null
        or cast(:error as text) in (cast(error as json) ->> 'kind', cast(error as json) ->> 'class'))
-  and (cast(:outstanding as integer) = 0 or retried_as is null)
+  and (cast(:outstanding as integer) = 0 or retried_as is null and task <> 'offpath.bulk')
 order by j.id desc limit cast(:limit as bigint)

@@ -141,9 +141,9 @@ select (select count(*) from (
             limit cast(:limit as bigint)) seen)
 
 -- name: failed
--- Of the newest that failed.
-select count(*), count(*) filter (where again is null)
-from (select retried_as as again from offpath_history where outcome = 5
+-- Of the newest that failed; a change of many jobs is never run again.
+select count(*), count(*) filter (where again is null and task <> 'offpath.bulk')
+from (select retried_as as again, task from offpath_history where outcome = 5
       order by id desc limit cast(:limit as bigint)) seen
 
 -- name: schedules

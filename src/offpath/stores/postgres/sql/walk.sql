@@ -43,7 +43,7 @@ where outcome = any(array(select cast(r as smallint) from jsonb_array_elements_t
   and (cast(:before as bigint) is null or finished_at < cast(:before as bigint))
   and (cast(:error as text) is null
        or cast(:error as text) in (cast(error as json) ->> 'kind', cast(error as json) ->> 'class'))
-  and (cast(:outstanding as integer) = 0 or retried_as is null)
+  and (cast(:outstanding as integer) = 0 or retried_as is null and task <> 'offpath.bulk')
 
 -- name: failed_count
 select count(*) from offpath_history j
@@ -57,4 +57,4 @@ where outcome = 5 and j.id < coalesce(cast(:after as uuid), 'ffffffff-ffff-ffff-
   and (cast(:before as bigint) is null or finished_at < cast(:before as bigint))
   and (cast(:error as text) is null
        or cast(:error as text) in (cast(error as json) ->> 'kind', cast(error as json) ->> 'class'))
-  and (cast(:outstanding as integer) = 0 or retried_as is null)
+  and (cast(:outstanding as integer) = 0 or retried_as is null and task <> 'offpath.bulk')

@@ -21,7 +21,7 @@ where outcome in (select value from json_each(:states)) and (:after is null or i
   and (:queue is null or queue = :queue) and (:task is null or task = :task) and (:owner is null or owner = :owner)
   and (:prefix is null or substr(key, 1, length(:prefix)) = :prefix) and (:before is null or finished_at < :before)
   and (:error is null or :error in (json_extract(error, '$.kind'), json_extract(error, '$.class')))
-  and (:outstanding = 0 or retried_as is null)
+  and (:outstanding = 0 or retried_as is null and task <> 'offpath.bulk')
 order by id desc limit :limit
 
 -- name: ended_count
@@ -30,7 +30,7 @@ where outcome in (select value from json_each(:states)) and (:after is null or i
   and (:queue is null or queue = :queue) and (:task is null or task = :task) and (:owner is null or owner = :owner)
   and (:prefix is null or substr(key, 1, length(:prefix)) = :prefix) and (:before is null or finished_at < :before)
   and (:error is null or :error in (json_extract(error, '$.kind'), json_extract(error, '$.class')))
-  and (:outstanding = 0 or retried_as is null)
+  and (:outstanding = 0 or retried_as is null and task <> 'offpath.bulk')
   and id not in (select value from json_each(:without))
 
 -- name: failed
@@ -39,7 +39,7 @@ where outcome = 5 and (:after is null or id < :after)
   and (:queue is null or queue = :queue) and (:task is null or task = :task) and (:owner is null or owner = :owner)
   and (:prefix is null or substr(key, 1, length(:prefix)) = :prefix) and (:before is null or finished_at < :before)
   and (:error is null or :error in (json_extract(error, '$.kind'), json_extract(error, '$.class')))
-  and (:outstanding = 0 or retried_as is null)
+  and (:outstanding = 0 or retried_as is null and task <> 'offpath.bulk')
 order by id desc limit :limit
 
 -- name: failed_count
@@ -48,7 +48,7 @@ where outcome = 5 and (:after is null or id < :after)
   and (:queue is null or queue = :queue) and (:task is null or task = :task) and (:owner is null or owner = :owner)
   and (:prefix is null or substr(key, 1, length(:prefix)) = :prefix) and (:before is null or finished_at < :before)
   and (:error is null or :error in (json_extract(error, '$.kind'), json_extract(error, '$.class')))
-  and (:outstanding = 0 or retried_as is null)
+  and (:outstanding = 0 or retried_as is null and task <> 'offpath.bulk')
   and id not in (select value from json_each(:without))
 
 -- name: held

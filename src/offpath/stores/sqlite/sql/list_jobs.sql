@@ -21,7 +21,7 @@ where id < min(coalesce(:after, 'g'), coalesce(:before_id, 'g'))
   and (:prefix is null or substr(key, 1, length(:prefix)) = :prefix)
   and (:before is null or finished_at < :before)
   and (:error is null or :error in (json_extract(error, '$.kind'), json_extract(error, '$.class')))
-  and (:outstanding = 0 or retried_as is null)
+  and (:outstanding = 0 or retried_as is null and task <> 'offpath.bulk')
 order by id desc limit :limit
 
 -- name: failed
@@ -34,5 +34,5 @@ where outcome = 5 and id < min(coalesce(:after, 'g'), coalesce(:before_id, 'g'))
   and (:prefix is null or substr(key, 1, length(:prefix)) = :prefix)
   and (:before is null or finished_at < :before)
   and (:error is null or :error in (json_extract(error, '$.kind'), json_extract(error, '$.class')))
-  and (:outstanding = 0 or retried_as is null)
+  and (:outstanding = 0 or retried_as is null and task <> 'offpath.bulk')
 order by id desc limit :limit

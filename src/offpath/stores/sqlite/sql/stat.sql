@@ -123,9 +123,9 @@ select (select min(coalesce(sum((select count(*) from (select 1 from offpath_job
                               limit :limit))
 
 -- name: failed
--- Of the newest that failed.
-select count(*), coalesce(sum(again is null), 0)
-from (select retried_as as again from offpath_history indexed by offpath_history_failed
+-- Of the newest that failed; a change of many jobs is never run again.
+select count(*), coalesce(sum(again is null and task <> 'offpath.bulk'), 0)
+from (select retried_as as again, task from offpath_history indexed by offpath_history_failed
       where outcome = 5 order by id desc limit :limit)
 
 -- name: schedules

@@ -34,7 +34,7 @@ where outcome in (select value from json_each(:states))
   and (:prefix is null or substr(key, 1, length(:prefix)) = :prefix)
   and (:before is null or finished_at < :before)
   and (:error is null or :error in (json_extract(error, '$.kind'), json_extract(error, '$.class')))
-  and (:outstanding = 0 or retried_as is null)
+  and (:outstanding = 0 or retried_as is null and task <> 'offpath.bulk')
 
 -- name: failed_count
 select count(*) from offpath_history indexed by offpath_history_failed
@@ -43,4 +43,4 @@ where outcome = 5 and id < min(coalesce(:after, 'g'), coalesce(:before_id, 'g'))
   and (:prefix is null or substr(key, 1, length(:prefix)) = :prefix)
   and (:before is null or finished_at < :before)
   and (:error is null or :error in (json_extract(error, '$.kind'), json_extract(error, '$.class')))
-  and (:outstanding = 0 or retried_as is null)
+  and (:outstanding = 0 or retried_as is null and task <> 'offpath.bulk')
