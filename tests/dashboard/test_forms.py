@@ -8,6 +8,7 @@ import pytest
 
 from offpath.testing import drain
 from tests.dashboard.place import Board, send
+from tests.dashboard.test_words import words
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +92,69 @@ async def test_a_change_of_many_jobs_is_asked_for_anew_from_its_page(board: Boar
         again = await client.get(httpx.URL(f"http://board.test/dashboard/{page}").join(html.unescape(link)))
         assert "Cancel 1 job?" in again.text
         assert "<dt>older than</dt><dd><bdi>0</bdi></dd>" in again.text
+
+
+@pytest.mark.parametrize(
+    ("action", "asked", "fields"),
+    [
+        ("retry", {"max_attempts": "7"}, {"max_attempts": "7"}),
+        ("cancel", {"reason": 'too "late"'}, {"reason": 'too "late"'}),
+        ("cancel", {}, {"reason": ""}),
+        ("delete", {}, {}),
+    ],
+)
+async def test_asked_for_anew_is_all_that_was_asked(
+    board: Board, action: str, asked: dict[str, str], fields: dict[str, str]
+) -> None:
+    form = f"jobs/{(await board.breaks.enqueue(text='x')).id}"
+    if action != "cancel":
+        await drain(board.jobs)
+    chosen = {"queue": "default", "older_than": "0.4s"}
+    async with board.client() as client:
+        place, _ = await followed(client, await send(client, "jobs/bulk", form, action=action, **chosen, **asked))
+        assert (await send(client, f"{place}/cancel", form)).status_code == 303
+        shown = (await client.get(place)).text
+        [link] = re.findall(r'<a href="([^"]*)">See how many fit now', shown)
+        page = str(httpx.URL(f"http://board.test/dashboard/{place}").join(html.unescape(link)))
+        assert "<dt>older than</dt><dd><bdi>0.4</bdi></dd>" in (await client.get(page)).text
+        again = await client.get(page.replace("older_than=0.4", "older_than=0"))
+    said = re.findall(r'<input name="(reason|max_attempts)"[^>]* value="([^"]*)"', again.text)
+    assert {name: html.unescape(value) for name, value in said} == fields
+
+
+async def test_a_retry_takes_a_number_of_attempts(board: Board) -> None:
+    one = await board.breaks.enqueue(text="x")
+    await board.breaks.using(queue="mail").enqueue(text="x")
+    await drain(board.jobs)
+    async with board.client() as client:
+        assert 'name="max_attempts"' in (await client.get(f"jobs/{one.id}")).text
+        place = (await send(client, f"jobs/{one.id}/retry", f"jobs/{one.id}", max_attempts="4")).headers["location"]
+        form = {"action": "retry", "state": "failed", "queue": "mail"}
+        page = "jobs/bulk?action=retry&state=failed&queue=mail"
+        refused, notice = await followed(client, await send(client, "jobs/bulk", page, **form, max_attempts="many"))
+        assert (refused, "whole number" in notice) == ("jobs/bulk?action=retry&max_attempts=many" + page[22:], True)
+        many = (await send(client, "jobs/bulk", page, **form, max_attempts="5")).headers["location"]
+        id = place.rpartition("/")[2]
+        again = await board.jobs.inspect(id)
+        shown = words((await client.get(f"jobs/{id}")).text)
+        bulk = await board.jobs.inspect(many.rpartition("/")[2])
+    assert again.info.retry_of == one.id
+    assert "max attempts 4" in shown
+    assert bulk.arguments["max_attempts"] == 5
+
+
+async def test_a_preview_shows_whose_jobs_they_are(board: Board) -> None:
+    """An owner's name may be somebody else's in another tenant."""
+    for tenant in ("acme", "globex"):
+        await board.breaks.using(owner="erin", tenant=tenant).enqueue(text="x")
+    await board.breaks.enqueue(text="x")
+    async with board.client() as client:
+        erins = words((await client.get("jobs/bulk?action=cancel&owner=erin")).text)
+        all_there = words((await client.get("jobs/bulk?action=cancel&state=ready")).text)
+    for shown in (erins, all_there):
+        assert "erin of acme" in shown
+        assert "erin of globex" in shown
+    assert ("in every tenant" in erins, "in every tenant" in all_there) == (True, False)
 
 
 async def test_where_the_page_could_not_say_it_the_answer_does(board: Board) -> None:

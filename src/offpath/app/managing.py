@@ -33,8 +33,8 @@ FAILED = frozenset({State.FAILED})
 class Inspection:
     """One job, with what it was called with.
 
-    redacted    whether `arguments` and `result` are shapes and lengths ("text, 17 characters") and no values; those of a
-                change of many jobs (`offpath.bulk`) never are
+    redacted    whether `arguments` and `result` are shapes and lengths ("text, 17 characters") and no values; those of
+                a change of many jobs (`offpath.bulk`) never are
     arguments   by parameter; None: they have been erased
     result      None: there is none, or it was not kept
     retried_as  the newest job that runs it again, if there has been one

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..http.messages import Response
 from .api import Failed
-from .pages import ACTIONS, chosen_of, filter_of, job, wrong
+from .pages import ACTIONS, ASKED, REASON, chosen_of, filter_of, job, wrong
 from .session import Notice
 from .visit import NotHere, Visit, redirect
 
@@ -23,11 +23,7 @@ async def show_arguments(visit: Visit) -> Response:
 
 async def retry(visit: Visit) -> Response:
     id = visit.steps[1]
-    budget = visit.form.get("max_attempts", "").strip()
-    if budget and not (budget.isascii() and budget.isdigit() and len(budget) < 6):
-        raise wrong("The number of attempts is a whole number.")
-    body = {"max_attempts": int(budget)} if budget else {}
-    made = await visit.do("POST", "/jobs/{job_id}/retry", body, job_id=id)
+    made = await visit.do("POST", "/jobs/{job_id}/retry", _attempts(visit), job_id=id)
     return visit.back(f"jobs/{made['id']}", Notice("done", "It runs again, as this new job."))
 
 
@@ -49,10 +45,12 @@ async def bulk(visit: Visit) -> Response:
     action = visit.form.get("action", "")
     if action not in ACTIONS:
         raise wrong(f"The action is one of {', '.join(ACTIONS)}.")
-    chosen = chosen_of([(name, value) for name, value in visit.form.items() if name != "reason"])
+    chosen = chosen_of(list(visit.form.items()))
     body: dict[str, Any] = {"action": action, "filter": filter_of(chosen)}
     if action == "cancel":
         body |= _reason(visit)
+    elif action == "retry":
+        body |= _attempts(visit)
     made = await visit.do("POST", "/jobs:bulk", body)
     return visit.back(f"jobs/{made['id']}", Notice("done", "A job of its own does that now; this is how far it is."))
 
@@ -92,7 +90,14 @@ async def resend(visit: Visit) -> Response:
 
 def _reason(visit: Visit) -> dict[str, str]:
     said = " ".join(visit.form.get("reason", "").split())[:200]
-    return {"reason": said or "from the dashboard"}
+    return {"reason": said or REASON}
+
+
+def _attempts(visit: Visit) -> dict[str, int]:
+    said = visit.form.get("max_attempts", "").strip()
+    if said and not (said.isascii() and said.isdigit() and len(said) < 6):
+        raise wrong("The number of attempts is a whole number.")
+    return {"max_attempts": int(said)} if said else {}
 
 
 ACTS: dict[tuple[str, ...], Action] = {
@@ -137,7 +142,8 @@ def page_of(steps: Sequence[str], said: Sequence[tuple[str, str]]) -> tuple[str,
     kind, one = steps[:2]
     if (kind, one) == ("jobs", "bulk"):
         action = [("action", value) for name, value in said if name == "action" and value in ACTIONS]
-        return "jobs/bulk" if action else "jobs", [*action, *chosen_of(said)]
+        more = [(name, value) for name, value in said if name in ASKED and value.strip()]
+        return ("jobs/bulk", [*action, *more, *chosen_of(said)]) if action else ("jobs", chosen_of(said))
     if len(steps) == 3:
         return f"{kind}/{one}", []
     named = [("name", value) for name, value in said if name == "name" and value]

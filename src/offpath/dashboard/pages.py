@@ -29,8 +29,12 @@ MOST = 100
 ALIKE = 5  # jobs that are named, of those whose ids begin alike
 ENDS = "Lists show the end of an id: open the job there, or copy its id from its page."
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_AGE = re.compile(r"([0-9]{1,9})(s|m|h|d)?")
+_AGE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(s|m|h|d)?")
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+ASKED = ("reason", "max_attempts")
+"""What a change of many jobs may be told beside its filter."""
+REASON = "from the dashboard"
+"""Of whoever has given none."""
 
 
 def wrong(detail: str) -> Failed:
@@ -106,7 +110,12 @@ def seconds(text: str) -> str:
     match = _AGE.fullmatch(text)
     if match is None:
         raise wrong("An age is a number of seconds, or like 30s, 15m, 12h, 7d.")
-    return str(int(match[1]) * _SECONDS[match[2]])
+    return plainly(float(match[1]) * _SECONDS[match[2]])
+
+
+def plainly(number: float) -> str:
+    """As people write it: 3600, 0.4."""
+    return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
 def sent(chosen: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -176,6 +185,7 @@ async def bulk(visit: Visit) -> Response:
         said=ACTIONS[action],
         chosen=chosen,
         seen=seen,
+        asked={name: visit.asked(name) for name in ASKED},
     )
 
 
@@ -188,7 +198,7 @@ def filter_of(chosen: Sequence[tuple[str, str]]) -> dict[str, Any]:
         if name == "outstanding":
             made[name] = True
         elif name == "older_than":
-            made[name] = int(seconds(value))
+            made[name] = float(seconds(value))
     return made
 
 
@@ -209,11 +219,12 @@ def anew(seen: Mapping[str, Any]) -> list[tuple[str, str]] | None:
     if seen["task"] != BULK or not isinstance(said, dict) or seen["redacted"]:
         return None
     made = [("action", str(said["action"]))]
+    made += [(name, str(said[name])) for name in ASKED if said.get(name) not in (None, REASON)]
     for name, value in said["filter"].items():
         if name == "outstanding":
             made += [(name, "true")] if value else []
         elif name == "older_than":
-            made.append((name, str(round(value))))
+            made.append((name, plainly(value)))
         else:
             made += [(name, str(one)) for one in (value if isinstance(value, list) else [value])]
     return made
