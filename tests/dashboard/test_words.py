@@ -88,7 +88,7 @@ async def test_the_audit_log_leads_to_all_that_has_a_page(board: Board) -> None:
         assert (await send(client, f"{place}/disable", place)).status_code == 303
         page = (await client.get("audit")).text
         for name in ("queues/one?name=a%2Fb", "schedules/one?name=every+day", place):
-            assert f'href="./{name}"' in page, page[page.find("<tbody"):]
+            assert f'href="./{name}"' in page, page[page.find("<tbody") :]
             assert (await client.get(name)).status_code == 200
     assert "<bdi>gone</bdi>" in page, "where it was removed"
 

@@ -96,9 +96,10 @@ async def _once(session: Session, steps: list[tuple[str, str]], schema: str, ver
 
 async def _make(session: Session, todo: list[tuple[str, str]], schema: str, *, fresh: bool) -> None:
     execute: Any = session.connection.execute
-    there, database, role = await session.connection.fetchrow(
+    found: Any = await session.connection.fetchrow(
         "select exists (select from pg_namespace where nspname = $1), current_database(), current_user", schema
     )
+    there, database, role = found
     try:
         if not there:
             await execute(f'create schema "{schema}"')
