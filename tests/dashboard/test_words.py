@@ -63,6 +63,7 @@ async def test_the_audit_log_leads_to_the_jobs_it_names(board: Board) -> None:
     async with board.client() as client:
         form = {"action": "retry", "state": "failed"}
         bulk = (await send(client, "jobs/bulk", "jobs/bulk?action=retry&state=failed", **form)).headers["location"]
+        await drain(board.jobs)
         again = (await send(client, f"jobs/{job.id}/retry", "queues/one?name=default")).headers["location"]
         page = (await client.get("audit")).text
     for place in (bulk, again):
