@@ -14,6 +14,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
+from offpath.core import lifecycle
 from offpath.core.retry import Backoff, Retry
 from offpath.engine.inject import Recipes
 from offpath.engine.plans import Plans
@@ -355,7 +356,9 @@ async def test_a_function_that_looks_at_canceled_ends_when_its_time_is_up(make: 
     assert error["abandoned"] is False
 
 
-async def test_a_function_that_is_a_little_late_and_knows_nothing_of_it_has_succeeded(app: App) -> None:
+async def test_a_function_that_is_a_little_late_and_knows_nothing_of_it_has_succeeded(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
     @app.task(timeout=0.05)
     def late() -> str:
         threading.Event().wait(0.3)
@@ -363,6 +366,57 @@ async def test_a_function_that_is_a_little_late_and_knows_nothing_of_it_has_succ
 
     async with app.worker():
         assert await (await late.enqueue()).result(60) == "done"
+    [said] = [record.getMessage() for record in caplog.records if "attempt." in record.getMessage()]
+    assert said.startswith("attempt.overran")
+
+
+async def test_a_loop_that_ends_says_of_no_thread_that_it_has_ended(
+    make: Callable[..., App], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make(threads=1, cancel_grace=0.1)
+    free, over = threading.Event(), threading.Event()
+
+    @app.task(timeout=0.05, retry=ONCE)
+    def stuck() -> None:
+        free.wait(100)
+        over.set()
+
+    job = await stuck.enqueue()
+    try:
+        async with app.worker() as worker:
+            assert (await error_of(app, job))["abandoned"] is True
+            assert worker._crew is not None
+            [slot] = next(lane for lane in worker._crew.lanes if lane.kind == "thread").abandoned
+            assert slot.handle is not None
+            slot.handle.cancel()  # as `asyncio.run` does at its end
+            await asyncio.wait([slot.handle], timeout=60)
+            assert slot.handle.done()
+        assert not over.is_set()
+        assert "attempt.ended_late" not in caplog.text
+    finally:
+        free.set()
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+async def test_hooks_and_the_log_are_told_of_a_timeout_and_not_of_the_cancellation(
+    app: App, swallows: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[BaseException | None] = []
+
+    @app.task(timeout=0.05, retry=ONCE)
+    async def slow() -> None:
+        with contextlib.suppress(asyncio.CancelledError if swallows else ()):
+            await asyncio.Event().wait()
+
+    slow.hook("exhausted")(lambda info: heard.append(info.error))
+    job = await slow.enqueue()
+    async with app.worker():
+        assert (await error_of(app, job))["kind"] == "timeout"
+    [error] = heard
+    assert isinstance(error, TimeoutError)
+    assert str(error) == "the attempt ran longer than 0.05 s"
+    [said] = [record.getMessage() for record in caplog.records if "attempt.exhausted" in record.getMessage()]
+    assert "TimeoutError: the attempt ran longer than 0.05 s" in said
 
 
 async def test_a_thread_that_never_returns_is_abandoned_fenced_and_replaced(make: Callable[..., App]) -> None:
@@ -480,3 +534,38 @@ async def test_failures_show_their_error_to_whoever_waits(app: App) -> None:
         with pytest.raises(JobFailed) as failure:
             await (await fails.enqueue()).result(60)
     assert failure.value.error["class"] == "ValueError"
+
+
+# -- what nobody has foreseen -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["of", "settle"])
+async def test_a_bug_in_the_worker_costs_an_attempt_and_no_slot(
+    make: Callable[..., App], where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make(concurrency=1)
+
+    @app.task(retry=ONCE)
+    async def hello(n: int) -> int:
+        return n
+
+    whose: Any = Plans if where == "of" else lifecycle
+    real = getattr(whose, where)
+    met: list[str] = []
+
+    def broken(*given: Any) -> Any:
+        job = given[1] if where == "of" else given[0]
+        if json.loads(job.args) == {"n": 1} and not met:
+            met.append(job.id)
+            raise ZeroDivisionError("a bug")
+        return real(*given)
+
+    monkeypatch.setattr(whose, where, broken)
+    jobs = await hello.enqueue_many([hello.call(n=n) for n in (1, 2)])
+    await app.run_until_empty()
+    assert met == [jobs[0].id]
+    assert (await app.ended(jobs[0])).state.name == "FAILED"
+    assert await jobs[1].result(60) == 2
+    [said] = [record.getMessage() for record in caplog.records if "attempt.broken" in record.getMessage()]
+    assert jobs[0].id in said
+    assert "a bug" in said

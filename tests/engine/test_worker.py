@@ -222,6 +222,30 @@ async def test_stored_arguments_that_fit_no_more_fail_that_job_and_its_neighbour
     assert failure.value.error["kind"] == "undecodable"
 
 
+@pytest.mark.parametrize("threaded", [False, True])
+@pytest.mark.parametrize("options", ['{"timeout": "x"}', "{bad", '{"callback": {', '{"timeout": 5, "timeout": -1}'])
+async def test_stored_options_that_cannot_be_read_fail_that_job_and_its_neighbours_run(
+    make: Callable[..., App], options: str, threaded: bool
+) -> None:
+    app = make(concurrency=1)
+
+    async def hello(n: int) -> int:
+        return n
+
+    def plainly(n: int) -> int:
+        return n
+
+    task = app.task(plainly if threaded else hello)
+    broken, well = await app.watched(task, n=1), await task.enqueue(n=2)
+    app.sql("update offpath_job set options = ? where id = ?", options, broken.id)
+    await app.run_until_empty()
+    assert await well.result(60) == 2
+    with pytest.raises(JobFailed) as failure:
+        await broken.result(60)
+    assert failure.value.error["kind"] == "undecodable"
+    assert "options of the job cannot be read" in failure.value.error["detail"]
+
+
 async def test_two_workers_of_one_process_share_the_work_and_run_nothing_twice(make: Callable[..., App]) -> None:
     one, two = make(concurrency=5), make(concurrency=5)
     ran: list[int] = []

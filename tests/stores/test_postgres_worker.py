@@ -53,6 +53,19 @@ async def app(tables_url: str) -> AsyncIterator[App]:
         yield app
 
 
+async def test_stored_options_that_cannot_be_read_fail_their_job_alone(app: App, tables_url: str) -> None:
+    made = await app.count.enqueue_many([app.count.call(n) for n in range(3)])
+    async with await psycopg.AsyncConnection.connect(tables_url, autocommit=True) as connection:
+        for job, options in zip(made, ('{"timeout": "x"}', "{bad"), strict=False):
+            await connection.execute("update offpath_job set options = %s where id = %s", [options, job.id])
+    async with app.jobs.worker():
+        assert await made[2].result(timeout=60) == 4
+        for job in made[:2]:
+            with pytest.raises(JobFailed) as failure:
+                await job.result(timeout=60)
+            assert failure.value.error["kind"] == "undecodable"
+
+
 async def test_a_worker_does_what_was_enqueued(app: App) -> None:
     async with app.jobs.worker():
         made = await app.count.enqueue_many([app.count.call(n, fail=n % 10 == 0) for n in range(300)])

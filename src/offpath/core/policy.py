@@ -122,7 +122,10 @@ def callback_of(options: str | None) -> str | None:
     """The callback URL in the options of a job's row (JSON text), if it has one."""
     if options is None or _CALLBACK not in options:
         return None
-    said = json.loads(options).get("callback")
+    try:
+        said = json.loads(options).get("callback")
+    except (ValueError, AttributeError, TypeError, RecursionError):  # they must not keep jobs from ending
+        return None
     return said if isinstance(said, str) else None
 
 

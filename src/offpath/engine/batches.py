@@ -170,17 +170,19 @@ class Batches:
             if (hook := host.settle(job, plan, outcome, now, fault)) is not None:
                 hooks.append(hook)
 
+        slot.batch = [Member(job, None) for job in gathered.jobs]  # for the case that what follows breaks
         members = self._able(gathered, settle)
+        slot.batch = members or None
         if members:
             await self._call(slot, plan, members, now)
             if slot.abandoned:
                 lane._returned_late(slot, members[0].job)
                 _forget(members)
                 return False
-            self.release(slot)
             for member in members:
                 if member.said is not None:
                     settle(member.told(), *member.said)
+            self.release(slot)
         for hook in hooks:
             await hook
         _forget(members)
@@ -239,21 +241,19 @@ class Batches:
                         member.span = lane._base.copy().run(record, member.job)
             await in_context(host.together(slot, plan, members), context.run)
             if slot.why is not None:
+                seconds = host.clock.elapsed() - now
                 for member in members:
-                    if (
-                        member.said is not None
-                        and (said := endings.returned(slot, lane.kind, member.said[0])) is not None
-                    ):
-                        member.said = said, member.said[1]
-                    else:
-                        member.said = None
+                    if member.said is None:
+                        continue
+                    said, fault = endings.returned(slot, lane.kind, member.said[0], member.job, seconds)
+                    member.said = None if said is None else (said, fault or member.said[1])
         except BaseException as exc:
             if not asyncio.get_running_loop().is_running():  # this coroutine is being closed: nothing may be awaited
                 raise
-            outcome = endings.raised(slot, exc)
+            outcome, fault = endings.raised(slot, exc), endings.fault(slot, exc)
             for member in members:
                 if member.said is None and outcome is not None:
-                    member.said = outcome, exc
+                    member.said = outcome, fault
         slot.limit = NEVER
         if not slot.abandoned:
             self.recorded(slot)

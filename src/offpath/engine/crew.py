@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import os
 from collections import Counter
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from ..core.change import Change
@@ -18,6 +19,7 @@ from ..core.policy import Policy
 from ..errors import StoreError
 from ..observe import heard, meters, signal
 from ..ports import Announce, Store
+from ..privacy.known import forget
 from ..settings import Settings
 from ..tasks import Registry
 from ..tracing import recording
@@ -231,6 +233,21 @@ class Crew:
         """Claimed although its task is not known here (it was, when the claim left): back to the queue with it."""
         signal("worker.unknown", task=job.task, version=job.version, jobs=1)
         self.pump.decide(job, Snoozed(UNKNOWN), self.policy(job))
+
+    def broke(self, jobs: Sequence[Job], error: Exception) -> None:
+        """Told, and settled as attempts that failed: they must neither be held for ever nor go round and round."""
+        if not jobs:
+            signal("worker.broken", worker=self.keeper.worker, error=repr(error), exc_info=error)
+        for job in jobs:
+            signal("attempt.broken", **labels(job), error=failures.text(error), exc_info=error)
+            forget((job.id, job.fence))
+            try:
+                policy = self.policy(job)
+            except Exception:
+                policy = Policy(retention=self._registry.retention)
+            with contextlib.suppress(Exception):  # then it is taken from this worker when its lease ends
+                self.pump.decide(job, failures.outcome(error, policy.retry), policy)
+                self.ended(job.id)
 
     def gathered(self) -> None:
         self.pump.stir()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+from ..core.job import Job
 from ..core.outcome import Errored, Outcome
+from ..observe import signal
 from . import failures
-from .slot import Executor, Slot
+from .slot import Executor, Slot, labels
 
 
 def raised(slot: Slot, exc: BaseException) -> Outcome | None:
@@ -17,13 +19,18 @@ def raised(slot: Slot, exc: BaseException) -> Outcome | None:
     return stopped(slot)
 
 
-def returned(slot: Slot, executor: Executor, outcome: Outcome) -> Outcome | None:
+def returned(
+    slot: Slot, executor: Executor, outcome: Outcome, job: Job, seconds: float
+) -> tuple[Outcome | None, BaseException | None]:
     """It returned although it had been told to stop. A coroutine must have swallowed its cancellation, and a plain
-    function that has seen `ctx.canceled` may have left its work half done: neither return counts as success.
+    function that has seen `ctx.canceled` may have left its work half done: neither return counts as success. One that
+    knows nothing of it has done its work, only late: to do it again would help nobody.
     """
-    if executor != "async" and not slot.noticed:
-        return outcome if slot.why != "lost" else None
-    return stopped(slot)
+    if executor == "async" or slot.noticed:
+        return stopped(slot), fault(slot, None)
+    if slot.why in ("timeout", "deadline"):
+        signal("attempt.overran", **labels(job), seconds=seconds)
+    return outcome if slot.why != "lost" else None, None
 
 
 def stopped(slot: Slot) -> Outcome | None:
@@ -42,6 +49,22 @@ def stopped(slot: Slot) -> Outcome | None:
             return failures.timeout(plan.policy.timeout, plan.policy.retry, abandoned=slot.abandoned)
         case _:
             return None
+
+
+def fault(slot: Slot, exc: BaseException | None) -> BaseException | None:
+    """The exception that hooks and the log are shown: of an attempt whose time was up not the cancellation by which it
+    was told so."""
+    match slot.why:
+        case "timeout":
+            assert slot.plan is not None  # noqa: S101
+            limit = slot.plan.policy.timeout
+            shown: BaseException = TimeoutError(failures.too_long(limit, abandoned=slot.abandoned))
+        case "deadline":
+            shown = TimeoutError(failures.TOO_LATE)
+        case _:
+            return exc
+    shown.__cause__ = exc
+    return shown
 
 
 def record(slot: Slot, outcome: Outcome | None, fault: BaseException | None) -> None:

@@ -32,6 +32,7 @@ from ..privacy.known import scrub
 MAX_CHAIN = 5  # causes followed
 MAX_MEMBERS = 5  # members of an exception group shown
 MAX_FRAMES = 30
+TOO_LATE = "the deadline passed while the attempt ran"
 
 
 class InChild(ProcessFailure):
@@ -47,6 +48,10 @@ class Died(InChild, ProcessDied):
 
     def __init__(self, outcome: Errored, text: str) -> None:
         InChild.__init__(self, outcome, "offpath.errors.ProcessDied", text)
+
+
+class UnreadableOptions(ConfigurationError):
+    """What the job's row says of how it is run cannot be read."""
 
 
 class BrokenTransaction(ConfigurationError):
@@ -88,9 +93,11 @@ def error(kind: ErrorKind, title: str, **said: Any) -> str:
 
 
 def undecodable(exc: BaseException) -> Errored:
-    """The stored arguments do not fit the task any more: another attempt would meet the same text."""
+    """The stored arguments do not fit the task any more, or the stored options cannot be read: another attempt would
+    meet the same text."""
+    title = "Options cannot be read" if isinstance(exc, UnreadableOptions) else "Arguments do not fit the task"
     where: dict[str, Any] = {"argument": exc.argument} if isinstance(exc, ArgumentError) and exc.argument else {}
-    said = error("undecodable", "Arguments do not fit the task", detail=text(exc), exception=name(exc), **where)
+    said = error("undecodable", title, detail=text(exc), exception=name(exc), **where)
     return Errored(said, retryable=False)
 
 
@@ -123,17 +130,18 @@ def outgrown(exc: MemoryError, limit: str, retry: Retry) -> Errored:
 
 def timeout(limit: float | None, retry: Retry, *, abandoned: bool) -> Errored:
     """The attempt ran longer than it may; `abandoned` when it would not stop even then."""
-    detail = "the attempt ran longer than it may" if limit is None else f"the attempt ran longer than {limit:g} s"
-    if abandoned:
-        detail += " and did not stop when told to: it has been abandoned"
-    said = error("timeout", "Timeout", detail=detail, abandoned=abandoned)
+    said = error("timeout", "Timeout", detail=too_long(limit, abandoned=abandoned), abandoned=abandoned)
     return Errored(said, allows(retry, TimeoutError()))
+
+
+def too_long(limit: float | None, *, abandoned: bool) -> str:
+    said = "the attempt ran longer than it may" if limit is None else f"the attempt ran longer than {limit:g} s"
+    return f"{said} and did not stop when told to: it has been abandoned" if abandoned else said
 
 
 def late(*, abandoned: bool) -> Errored:
     """The job's deadline passed while the attempt ran."""
-    detail = "the deadline passed while the attempt ran"
-    return Errored(error("deadline", "Deadline exceeded", detail=detail, abandoned=abandoned), retryable=False)
+    return Errored(error("deadline", "Deadline exceeded", detail=TOO_LATE, abandoned=abandoned), retryable=False)
 
 
 def unstorable(exc: BaseException) -> Errored:

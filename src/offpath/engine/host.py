@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.change import Change
@@ -56,6 +56,10 @@ class Host(Protocol):
         ...
 
     def unknown(self, job: Job) -> None: ...
+    def broke(self, jobs: Sequence[Job], error: Exception) -> None:
+        """The worker itself has failed at these jobs, or between two."""
+        ...
+
     def gathered(self) -> None:
         """Jobs have left a deque without taking a slot: there is room for others."""
         ...

@@ -11,7 +11,9 @@ from ..core.job import Job
 from ..core.options import Executor
 from ..core.policy import Policy
 from ..core.trace import unstamped
+from ..errors import ConfigurationError
 from ..tasks import Hook, HookKind, Registry, Task, parted
+from .failures import UnreadableOptions
 from .inject import Recipes, Wanted
 
 MAX_PLANS = 1000  # options may differ from job to job (a timeout computed per call)
@@ -49,6 +51,15 @@ def nothing(args: str) -> dict[str, Any]:
     return {}
 
 
+def refusing(why: ConfigurationError) -> Callable[[str], dict[str, Any]]:
+    """In place of a decoder: the job's options cannot be read, and it fails as with arguments that cannot."""
+
+    def refuse(args: str) -> dict[str, Any]:
+        raise UnreadableOptions(str(why))
+
+    return refuse
+
+
 class Plans:
     """Plans by (task, version, queue, options)."""
 
@@ -69,14 +80,18 @@ class Plans:
         shared, _ = parted(options)
         if shared != options:  # tenants and ticks may be many, and share their plans
             return self.of(job._replace(options=shared))
-        policy = task.policy(job.queue, options)
+        unreadable: ConfigurationError | None = None
+        try:
+            policy = task.policy(job.queue, options)
+        except ConfigurationError as e:
+            unreadable, policy = e, task.policy(job.queue, None)
         wanted = self._recipes.of(task)
         hooks = self._hooks(task)
         away = task.executor == "process" and not self._inside
         plan = Plan(
             task=task,
             fn=self._registry.around(task.fn),
-            decode=nothing if away else task.decoder(job.version),
+            decode=refusing(unreadable) if unreadable else nothing if away else task.decoder(job.version),
             encode=task.encode_result if policy.keep_result else None,
             policy=policy,
             timeout=float("inf") if policy.timeout is None else policy.timeout,
@@ -84,7 +99,7 @@ class Plans:
             wanted=wanted,
             hooks=hooks,
             lean=not (away or task.takes_context or wanted.any or hooks or self._registry.authorizer),
-            batch=task.batch,
+            batch=None if unreadable else task.batch,
             parameter=task.parameter,
             secret=task.secret,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 from collections import deque
 from collections.abc import Container, Iterable
 
@@ -161,6 +162,7 @@ class Lane:
     def _spawn(self) -> None:
         slot = Slot()
         slot.handle = self._loop.create_task(self._serve(slot), name=f"offpath-{self.kind}-slot")
+        slot.handle.add_done_callback(functools.partial(self._ended, slot))
         self.slots.append(slot)
 
     async def _serve(self, slot: Slot) -> None:
@@ -176,19 +178,21 @@ class Lane:
                 continue
             if not self._turning and not self._begin_turn(now):
                 continue
-            job = queue.popleft()
+            job = slot.job = queue.popleft()
             plan = plans.of(job)
             if plan is None:
+                slot.job = None
                 host.unknown(job)
                 continue
             if plan.batch is not None:
                 gathered = self.batches.take(job, plan)
+                slot.job = None
                 if gathered is not None and not await self.batches.serve(slot, gathered):
                     return
                 continue
             outcome: Outcome | None
             fault: BaseException | None = None
-            slot.job, slot.plan, slot.started = job, plan, now
+            slot.plan, slot.started = plan, now
             slot.limit = now + plan.timeout
             running[job.id] = slot
             if (job.deadline is not None or asked) and (early := self._early(slot, job, now)) is not None:
@@ -216,11 +220,12 @@ class Lane:
                             value = await in_context(plan.fn(**given), context.run)
                             outcome = Done(plan.encode(value) if plan.encode is not None else None)
                         if slot.why is not None and outcome is not None:
-                            outcome = endings.returned(slot, self.kind, outcome)
+                            outcome, fault = endings.returned(slot, self.kind, outcome, job, elapsed() - now)
                     except BaseException as exc:
                         if not self._loop.is_running():  # this coroutine is being closed: nothing may be awaited
                             raise
-                        outcome, fault = endings.raised(slot, exc), exc
+                        outcome = endings.raised(slot, exc)
+                        fault = endings.fault(slot, exc)
             slot.limit = NEVER
             if slot.span is not None:
                 endings.record(slot, outcome, fault)
@@ -228,21 +233,20 @@ class Lane:
                 self._returned_late(slot, job)
                 return
             del running[job.id]
-            slot.job = slot.plan = None
-            if self.neighbours and len(running) == most - 1:
-                for neighbour in self.neighbours:
-                    neighbour.wake()
+            hooks = None
             if slot.carried is not None:
                 (outcome, change), slot.carried = slot.carried, None
                 hooks = host.settled(job, plan, outcome, change, now)
-                if hooks is not None:
-                    await hooks
             elif outcome is not None:
                 if slot.asked is not None:
                     job = job._replace(cancel_at=slot.asked[0], cancel_reason=slot.asked[1])
                 hooks = host.settle(job, plan, outcome, now, fault)
-                if hooks is not None:
-                    await hooks
+            slot.job = slot.plan = None
+            if self.neighbours and len(running) == most - 1:
+                for neighbour in self.neighbours:
+                    neighbour.wake()
+            if hooks is not None:
+                await hooks
             if plan.secret:
                 forget((job.id, job.fence))
             del fault  # its traceback holds this frame
@@ -250,6 +254,23 @@ class Lane:
                 host.ended(job.id)
             if slot.why is not None or cancelling():
                 await slot.calm()
+
+    def _ended(self, slot: Slot, task: asyncio.Task[None]) -> None:
+        """Of something that nobody has foreseen no slot may die for good: what it held counts as failed, and another
+        takes its place."""
+        if task.cancelled() or not isinstance(error := task.exception(), Exception):
+            return
+        jobs = [member.told() for member in slot.batch or ()] or ([] if slot.job is None else [slot.job])
+        if slot.abandoned:
+            self._returned_late(slot, jobs[0])
+            return
+        self.slots.remove(slot)
+        self.batches.release(slot)
+        if not self._closed:
+            self._spawn()
+        elif self._quiet is not None and not self.busy:
+            self._quiet.set()
+        self.host.broke(jobs, error)
 
     def _begin_turn(self, now: float) -> bool:
         """Once per turn of the loop: the lease is looked at, and the turn's budget begins. False: start nothing."""
@@ -342,13 +363,16 @@ class Lane:
         else:
             told = self.batches.abandon(slot, outcome)
         for job in told:
-            if outcome is not None and (hooks := host.settle(job, plan, outcome, slot.started, None)) is not None:
+            fault = endings.fault(slot, None)
+            if outcome is not None and (hooks := host.settle(job, plan, outcome, slot.started, fault)) is not None:
                 task = self._loop.create_task(hooks)
                 self._hooks.add(task)
                 task.add_done_callback(self._hooks.discard)
             host.ended(job.id)
 
     def _returned_late(self, slot: Slot, job: Job) -> None:
+        if self.kind == "thread" and slot.handle is not None and slot.handle.cancelling():
+            return  # the loop ends, and this coroutine with it; the function runs on
         self.abandoned.discard(slot)
         forget((job.id, job.fence))
         if not self._closed and len(self.slots) < self.count:

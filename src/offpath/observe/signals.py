@@ -73,6 +73,9 @@ SIGNALS: dict[str, Sign] = {
     "attempt.exhausted": Sign(ERROR, (*_JOB, "max_attempts", "duration", "error"), "it failed and was the last: dead"),
     "attempt.timeout": Sign(WARNING, (*_JOB, "seconds"), "it ran longer than it may"),
     "attempt.abandoned": Sign(ERROR, (*_JOB, "seconds"), "it could not be stopped; it runs on, its writes are refused"),
+    "attempt.overran": Sign(
+        WARNING, (*_JOB, "seconds"), "a function returned after its time, within `cancel_grace`: what it said counts"
+    ),
     "attempt.ended_late": Sign(WARNING, (*_JOB, "seconds"), "an abandoned one has ended after all; nobody listened"),
     "attempt.snoozed": Sign(DEBUG, (*_JOB, "delay"), "it asked to come again"),
     "attempt.canceled": Sign(INFO, (*_JOB, "reason"), "it was stopped on request, or raised Cancel"),
@@ -80,6 +83,8 @@ SIGNALS: dict[str, Sign] = {
     "attempt.expired": Sign(INFO, _JOB, "its deadline had passed before it could start"),
     "attempt.stale": Sign(WARNING, (*_JOB, "fence"), "its outcome was refused: another worker has the job by now"),
     "attempt.undecodable": Sign(ERROR, (*_JOB, "error"), "the stored arguments do not fit the task; the job failed"),
+    "attempt.broken": Sign(ERROR, (*_JOB, "error"), "a bug in the worker itself met it; it counts as failed"),
+    "worker.broken": Sign(ERROR, ("worker", "error"), "a bug in the worker itself, between two attempts; it goes on"),
     "attempt.hook_failed": Sign(ERROR, (*_JOB, "kind", "hook", "error"), "a hook raised; the job does not suffer"),
     # processes for attempts (executor="process")
     "process.failed": Sign(ERROR, ("error",), "one could not be started; told once for each reason, then tried again"),
