@@ -150,8 +150,8 @@ METRICS: dict[str, Metric] = {
     "offpath_webhook_endpoints": _gauge("store", "endpoints: enabled or disabled", "state"),
     "offpath_schedules": _gauge(
         "store",
-        "schedules: active, paused or late (its time came a minute ago, or as long as an alert on late schedules of "
-        "this application allows, and nobody fired it)",
+        "schedules: active, paused or late (its time came a minute ago, or as long as an alert on late schedules "
+        "allows, and nobody fired it)",
         "state",
     ),
 }
