@@ -218,6 +218,22 @@ async def test_retry_cancel_and_delete(site: Site, worker: Hand) -> None:
         assert (await writer.post(f"{one}/cancel", content=b"{}", headers={"content-type": "a/b"})).status_code == 415
 
 
+async def test_a_retry_that_says_what_it_has_seen_is_done_once(site: Site, worker: Hand) -> None:
+    job = await site.echo.enqueue(1)
+    await worker.fail(await worker.claim())
+    one = f"/admin/jobs/{job.id}/retry"
+    async with site.client("writer") as writer:
+        first = (await writer.post(one, json={"retried_as": None})).json()["id"]
+        for seen in (None, job.id):
+            again = await writer.post(one, json={"retried_as": seen})
+            assert (again.status_code, again.json()["type"].rpartition("/")[2]) == (409, "job-conflict")
+            assert f"run again already, as {first}" in again.json()["detail"]
+        assert (await writer.post(one, json={"retried_as": first})).status_code == 202
+        assert (await writer.post(one)).status_code == 202, "who says nothing means it"
+        for wrong in ("", "x", 1):
+            assert (await writer.post(one, json={"retried_as": wrong})).status_code == 422
+
+
 async def test_whoever_may_change_and_not_look_is_told_what_was_changed_and_no_more(site: Site, worker: Hand) -> None:
     job = await site.echo.using(key=CANARY, owner=CANARY).enqueue(1)
     await worker.fail(await worker.claim(), detail=CANARY, traceback=CANARY)

@@ -186,6 +186,20 @@ def test_every_change_has_its_actor(shop2: Shop) -> None:
     assert said == {(): "", ("--actor", "nobody"): "offpath: nothing like that is recorded\n"}
 
 
+def test_one_is_run_again_once_unless_more_is_said(shop2: Shop) -> None:
+    id = shop2.module.bad.enqueue_sync(n=1).id
+    shop2.work()
+    first = shop2.told("jobs", "retry", id)["id"]
+    twice = shop2.run("jobs", "retry", id, app=False)
+    assert (twice.returncode, twice.stdout) == (1, "")
+    assert twice.stderr == f"offpath: job {id} was run again already, as {first}; --again runs it once more\n"
+    assert shop2.told("jobs", "retry", id, "--again")["id"] != first
+    both = shop2.run("jobs", "retry", "--again", "--queue", "default")
+    assert (both.returncode, "--again is for one job" in both.stderr) == (2, True)
+    live = shop2.run("jobs", "retry", first)
+    assert (live.returncode, "--again" in live.stderr) == (1, False)
+
+
 def test_actors_of_two_tenants_are_told_apart(shop2: Shop) -> None:
     shop2.run("queues", "pause", "mail")
     assert "tenant" not in shop2.run("audit", "list").stdout.splitlines()[0]

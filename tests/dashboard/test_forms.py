@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from offpath.testing import drain
-from tests.dashboard.place import Board, send
+from tests.dashboard.place import Board, field, send
 from tests.dashboard.test_words import words
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +58,31 @@ async def test_what_a_job_allows_no_more_is_said_on_its_page(board: Board) -> No
             assert notice.startswith("Nothing was done. ")
             assert why in notice
             assert notice.endswith(".")
+
+
+async def test_two_who_press_retry_run_it_again_once(board: Board) -> None:
+    """Each has opened the page before the other pressed; whoever means it presses once more."""
+    job = await board.breaks.enqueue(text="x")
+    await drain(board.jobs)
+    page = f"jobs/{job.id}"
+    async with board.client() as client:
+        seen = (await client.get(page)).text
+
+        async def press(shown: str) -> tuple[str, str]:
+            form = {name: field(shown, name) for name in ("form", "retried_as")}
+            answer = await client.post(f"{page}/retry", data=form, headers={"Sec-Fetch-Site": "same-origin"})
+            return await followed(client, answer)
+
+        first, said = await press(seen)
+        assert (first == page, said) == (False, "It runs again, as this new job.")
+        assert await press(seen) == (
+            page, f"Nothing was done. job {job.id} was run again already, as {first.removeprefix('jobs/')}.",
+        )  # fmt: skip
+        now = (await client.get(page)).text
+        assert "Retry once more" in now
+        second, said = await press(now)
+        assert (second in (page, first), said) == (False, "It runs again, as this new job.")
+    assert len([one async for one in board.jobs.list()]) == 3
 
 
 @pytest.mark.parametrize("task", ["breaks", "counts"])

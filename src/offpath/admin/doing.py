@@ -8,6 +8,7 @@ from ..app import bulkjob
 from ..app.bulk import Bulk
 from ..core.bulk import ACTIONS
 from ..core.checks import check_name
+from ..core.ids import is_id
 from ..core.job import Principal
 from ..core.retry import check_max_attempts
 from ..core.selection import JobFilter
@@ -16,11 +17,11 @@ from ..http.messages import NO_STORE, Request, Response, json_response
 from ..http.operations import dumps
 from ..http.reading import members, wrong
 from ..http.service import Service
-from ..ports import Found
+from ..ports import WHATEVER, Found
 from . import documents
 from .jobs import BLIND, DOCUMENT, ONE, STRIDE, document, find
 from .reading import asked, filters, job_id
-from .schemas import BODIED, FILTER, FLAG, JOB, TEXT, WHOLE, list_, maybe, object_, takes
+from .schemas import BODIED, FILTER, FLAG, ID, JOB, TEXT, WHOLE, list_, maybe, object_, takes
 from .table import Row
 
 if TYPE_CHECKING:
@@ -37,13 +38,15 @@ SAMPLE = 5
 
 async def retry(admin: Admin, service: Service, request: Request) -> Response:
     id = _named(service, request)
-    body = await members(service, request, "max_attempts", optional=True)
-    most = _max_attempts(service, body)
+    body = await members(service, request, "max_attempts retried_as", optional=True)
+    most, seen = _max_attempts(service, body), body.get("retried_as", WHATEVER)
+    if "retried_as" in body and seen is not None and not (isinstance(seen, str) and is_id(seen)):
+        wrong(service, "retried_as", "must be the id of a job, or null")
     found = await find(service, id)
     if found.finished is None:
         service.refuse("job-live")
     try:
-        made = await service.jobs.retry(id, max_attempts=most)
+        made = await service.jobs.desk.retry(id, most, seen)
     except NotFound:
         service.refuse("no-job")
     except (Conflict, ConfigurationError) as error:
@@ -181,7 +184,15 @@ ROWS = (
     Row(
         "admin_retry_job", "POST", ONE + "/retry", retry, "Run a finished job again, as a new one",
         {202: "The new job; `Location` is its URL."}, DOCUMENT,
-        takes(object_(max_attempts={**maybe(WHOLE), "minimum": 1, "description": "Default: as many as before."})),
+        takes(
+            object_(
+                max_attempts={**maybe(WHOLE), "minimum": 1, "description": "Default: as many as before."},
+                retried_as={
+                    **maybe(ID),
+                    "description": "As it was seen: 409 when the job has been run again since. Absent: whatever it is.",
+                },
+            )
+        ),
         ("no-job", "job-live", "job-conflict", "invalid-parameter", *BODIED), blind=BLIND,
     ),
     Row(

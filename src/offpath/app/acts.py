@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..core.job import State
-from ..ports import Enqueued, Found, Maker, Store, Verb
+from ..ports import WHATEVER, Enqueued, Found, Maker, Store, Verb
 from .acting import Said, recorded
 
 
@@ -30,13 +30,13 @@ def stopping(store: Store, id: str, reason: str) -> Maker[Found | None]:
     return recorded(store, verb, "job.cancel", id, says)
 
 
-def again(store: Store, id: str, new: str, max_attempts: int | None) -> Maker[Enqueued]:
+def again(store: Store, id: str, new: str, max_attempts: int | None, seen: str | None = WHATEVER) -> Maker[Enqueued]:
     """Run it again, as the job `new`. When a live one has its key, nothing is changed."""
 
     def says(made: Enqueued) -> Said | None:
         return None if made.existing else {"job": made.id, "max_attempts": max_attempts}
 
-    return recorded(store, lambda: store.verbs.retry(id, new, max_attempts), "job.retry", id, says)
+    return recorded(store, lambda: store.verbs.retry(id, new, max_attempts, seen), "job.retry", id, says)
 
 
 def looking(store: Store, id: str) -> Maker[Found | None]:

@@ -22,7 +22,7 @@ from ..core.limits import Limit
 from ..core.options import CallOptions, Queue, TaskOptions
 from ..errors import ConfigurationError
 from ..observe import meters
-from ..ports import Enqueued, Found, Hint, NewJob, NewOperation, Pending, Store, Transport
+from ..ports import WHATEVER, Enqueued, Found, Hint, NewJob, NewOperation, Pending, Store, Transport
 from ..ports.flows import NewFlow
 from ..ports.outbox import NewEvent
 from ..privacy import Vault
@@ -304,9 +304,10 @@ class Counter:
     def stop(self, id: str, reason: str) -> Pending[Found | None]:
         return self.store.perform(acts.stopping(self.store, id, reason)) if is_id(id) else Ready(None)
 
-    def retry(self, id: str, max_attempts: int | None = None) -> Pending[Enqueued]:
+    def retry(self, id: str, max_attempts: int | None = None, seen: str | None = WHATEVER) -> Pending[Enqueued]:
+        """`seen`: see `Verbs.retry`."""
         new = fresh_id(self.store.now())
-        return self.store.perform(acts.again(self.store, id, new, max_attempts))
+        return self.store.perform(acts.again(self.store, id, new, max_attempts, seen))
 
     def delete(self, id: str) -> Pending[bool]:
         return self.store.perform(acts.erasing(self.store, id)) if is_id(id) else Ready(False)

@@ -86,6 +86,7 @@ def jobs_(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
             )
         if run is jobs.retry:
             command.add_argument("--max-attempts", metavar="N", type=int, help="a budget other than the one it had")
+            command.add_argument("--again", action="store_true", help="one that was run again already, once more")
         flags.filters(command)
         command.add_argument("--dry-run", action="store_true", help="only count them, and show the newest")
         command.add_argument("--yes", action="store_true", help="do not ask")

@@ -13,8 +13,8 @@ from typing import Any
 
 from ..core.checks import whole
 from ..core.ids import is_id
-from ..errors import ConfigurationError
-from ..ports import Found
+from ..errors import ConfigurationError, Conflict
+from ..ports import WHATEVER, Found
 from ..tasks import found, info_of
 from . import bulk, filters, listing, printing, timeline
 from .target import opened, plain
@@ -113,14 +113,23 @@ def raw(options: argparse.Namespace) -> int:
 def retry(options: argparse.Namespace) -> int:
     """Run a finished job again and print the new one. The old one stays as it ended.
 
-    1 when a live job has its key: that one is printed (`existing`), and nothing was enqueued.
+    1 when a live job has its key: that one is printed (`existing`), and nothing was enqueued; and, without --again,
+    when it was run again already.
     """
     if options.id is None:
+        if options.again:
+            raise ConfigurationError("--again is for one job: of many, those are meant that were not run again yet")
         return bulk.retry(options)
     filters.alone(options)
     with opened(options) as jobs:
         options.id = filters.one(jobs, options.id)
-        new = jobs.retry_sync(options.id, max_attempts=options.max_attempts)
+        try:
+            new = jobs.desk.retry(options.id, options.max_attempts, WHATEVER if options.again else None).result()
+        except Conflict as error:
+            before = jobs.store.read(jobs.store.verbs.retried_as(options.id)).result()
+            if options.again or before is None or before not in str(error):
+                raise
+            raise Conflict(f"{error}; --again runs it once more") from None
         data = brief(found(new.id, jobs.desk.find(new.id).result())) | {"existing": new.existing}
     if options.json:
         printing.as_json(data)

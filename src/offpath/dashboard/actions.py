@@ -23,7 +23,10 @@ async def show_arguments(visit: Visit) -> Response:
 
 async def retry(visit: Visit) -> Response:
     id = visit.steps[1]
-    made = await visit.do("POST", "/jobs/{job_id}/retry", _attempts(visit), job_id=id)
+    seen = {
+        "retried_as": visit.form.get("retried_as") or None
+    }  # as the page had it: somebody else may have been faster
+    made = await visit.do("POST", "/jobs/{job_id}/retry", {**_attempts(visit), **seen}, job_id=id)
     return visit.back(f"jobs/{made['id']}", Notice("done", "It runs again, as this new job."))
 
 

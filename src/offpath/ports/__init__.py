@@ -12,6 +12,7 @@ from .limits import Look, Seen
 from .memory import StepRow, StepVerbs
 from .queues import Page
 from .rows import (
+    WHATEVER,
     Enqueued,
     EventRow,
     Exchanged,
@@ -35,6 +36,7 @@ from .transport import Announce, Transport
 from .verbs import Verbs
 
 __all__ = [
+    "WHATEVER",
     "Announce",
     "Broker",
     "Consumer",

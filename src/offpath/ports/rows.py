@@ -30,6 +30,10 @@ class NewJob(NamedTuple):
     rule: Rule | None = None
 
 
+WHATEVER = ""
+"""For `Verbs.retry`: run it again, by whatever it was run again before."""
+
+
 class Enqueued(NamedTuple):
     """The id of the job that now stands; `existing` when a live job with the same key was there before (which has taken
     the new arguments when there is a rule)."""

@@ -21,6 +21,7 @@ from .owners import OwnerVerbs
 from .queues import QueueVerbs
 from .recent import RecentVerbs
 from .rows import (
+    WHATEVER,
     Enqueued,
     EventRow,
     Found,
@@ -80,9 +81,15 @@ class Verbs(
         """Ask to stop; gives the job as it stands after that. None: no such job."""
         ...
 
-    def retry(self, id: str, new_id: str, max_attempts: int | None = None) -> Verb[Enqueued]:
+    def retry(
+        self, id: str, new_id: str, max_attempts: int | None = None, seen: str | None = WHATEVER
+    ) -> Verb[Enqueued]:
         """Run a finished job again as a new one, with so many attempts if it is to be others; NotFound or Conflict
-        otherwise."""
+        otherwise.
+
+        seen  by which job whoever asks has seen that it was run again (`retried_as`; None: by none): when it has been
+              since, that is a Conflict. Of several that ask at once with the same, one is done.
+        """
         ...
 
     def delete(self, id: str) -> Verb[bool]:

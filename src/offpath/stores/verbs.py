@@ -16,6 +16,7 @@ from ..core.job import Job, State
 from ..core.retention import Retention, Terms
 from ..errors import Conflict, NotFound, StoreUnavailable
 from ..ports import (
+    WHATEVER,
     Enqueued,
     EventRow,
     Found,
@@ -181,14 +182,23 @@ class SqlVerbs(
                 yield Hint("cancel", (id,))
         return (yield from self.find(id))
 
-    def retry(self, id: str, new_id: str, max_attempts: int | None = None) -> Verb[Enqueued]:
+    def retry(
+        self, id: str, new_id: str, max_attempts: int | None = None, seen: str | None = WHATEVER
+    ) -> Verb[Enqueued]:
         found = yield from self.find(id)
         if found is None:
             raise NotFound(f"no job {id}")
         if found.finished is None:
             raise Conflict(f"job {id} has not ended; only what has ended is run again")
         now = yield NOW
-        made = yield from self.enqueue([(yield from self.again(found.finished, now, new_id, max_attempts))])
+        new = yield from self.again(found.finished, now, new_id, max_attempts)
+        if seen != WHATEVER:
+            there: list[str | None] = yield Statement(self.sql["again.seen"], {"id": id}, rows.column)
+            if not there:
+                raise NotFound(f"no job {id}")
+            if there[0] not in (None, seen):
+                raise Conflict(f"job {id} was run again already, as {there[0]}")
+        made = yield from self.enqueue([new])
         if not made[0].existing:
             yield from self.mark([(id, new_id)])
         return made[0]

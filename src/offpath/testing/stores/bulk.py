@@ -1,9 +1,11 @@
 """Many jobs at once: what a filter means, and what is done to all that it means."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from functools import partial
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +15,8 @@ from ...core.job import LIVE, TERMINAL, Finished, Job, State
 from ...core.outcome import Canceled, Done, Errored, Outcome, error
 from ...core.policy import Policy
 from ...core.selection import JobFilter
-from ...ports import Found, Hint, NewJob, Page, Round, Statement, Store, Verb
+from ...errors import Conflict, NotFound
+from ...ports import Enqueued, Found, Hint, NewJob, Page, Round, Statement, Store, Verb
 from .fixtures import Make
 from .kit import HOUR, Hand, ask, change, ended, fresh, live, new_job, now, perform, put, shown, told, watched
 
@@ -254,6 +257,29 @@ def test_a_change_of_many_jobs_is_no_outstanding_dead_letter(store: Store, hand:
     assert ask(store, store.verbs.totals(100)).outstanding == 1
     page = perform(store, retry(store, None, 5))
     assert (page.done, page.skipped) == (1, 0)
+
+
+def test_who_has_not_seen_that_it_was_run_again_does_not_run_it_again(store: Store, hand: Hand) -> None:
+    [letter] = dead(store, hand, new_job())
+    first, second, third = fresh(), fresh(), fresh()
+    assert perform(store, store.verbs.retry(letter.id, first, seen=None)) == Enqueued(first, False)
+    for seen in (None, fresh()):
+        with pytest.raises(Conflict, match=f"run again already, as {first}"):
+            perform(store, store.verbs.retry(letter.id, second, seen=seen))
+    assert ask(store, store.verbs.find(second)) is None
+    assert perform(store, store.verbs.retry(letter.id, second, seen=first)) == Enqueued(second, False)
+    assert perform(store, store.verbs.retry(letter.id, third)) == Enqueued(third, False)
+    with pytest.raises(NotFound):
+        perform(store, store.verbs.retry(fresh(), fresh(), seen=None))
+
+
+async def test_of_two_who_run_one_again_at_once_one_does(store: Store, make: Make, hand: Hand) -> None:
+    letters = dead(store, hand, *(new_job() for _ in range(20)))
+    other = make()
+    for letter in letters:
+        both = [one.perform(partial(one.verbs.retry, letter.id, fresh(), None, None)) for one in (store, other)]
+        said = await asyncio.gather(*both, return_exceptions=True)
+        assert sorted(type(one).__name__ for one in said) == ["Conflict", "Enqueued"]
 
 
 async def test_two_who_run_the_same_letters_again_run_none_twice(store: Store, make: Make, hand: Hand) -> None:
