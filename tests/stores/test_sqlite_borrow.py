@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from offpath.errors import ConfigurationError, SchemaError, StoreUnavailable
@@ -36,6 +36,11 @@ class Note(Base):
     text: Mapped[str] = mapped_column(primary_key=True)
 
 
+class Other(Base):
+    __tablename__ = "other"
+    text: Mapped[str] = mapped_column(primary_key=True)
+
+
 # ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -55,6 +60,41 @@ def test_a_database_in_memory(store: Store, url: str) -> None:
         store.enqueue_on(connection, [new_job()])
     connection.close()
     engine.dispose()
+
+
+@pytest.mark.parametrize("aside", [False, True], ids=["alone", "asynchronous"])
+async def test_a_session_of_which_only_mappers_are_bound(store: Store, database: Path, aside: bool) -> None:
+    first, second = new_job(), new_job()
+    if aside:
+        lazy = create_async_engine(f"sqlite+aiosqlite:///{database}")
+        async with AsyncSession(binds={Note: lazy, Other: lazy}) as asynchronous:
+            for new in (first, second):
+                await store.enqueue_on(asynchronous, [new])
+                await (asynchronous.commit() if new is first else asynchronous.rollback())
+        await lazy.dispose()
+    else:
+        engine = create_engine(f"sqlite:///{database}")
+        with Session(binds={Note: engine, Other: engine}) as session:
+            for new in (first, second):
+                store.enqueue_on(session, [new])
+                session.commit() if new is first else session.rollback()
+        engine.dispose()
+    assert live(store, first.job.id) == first.job
+    assert ask(store, store.verbs.counts())[0][3] == 1
+
+
+def test_a_session_of_several_databases(store: Store, database: Path) -> None:
+    new, engine, other = new_job(), create_engine(f"sqlite:///{database}"), create_engine("sqlite://")
+    with Session(binds={Note: engine, Other: other}) as session:
+        with pytest.raises(ConfigurationError, match="bound to several databases; say which one"):
+            store.enqueue_on(session, [new])
+        store.enqueue_on(session.connection(bind_arguments={"mapper": Note}), [new])
+        session.commit()
+    with Session() as session, pytest.raises(ConfigurationError, match="not bound"):
+        store.enqueue_on(session, [new_job()])
+    for one in (engine, other):
+        one.dispose()
+    assert live(store, new.job.id) == new.job
 
 
 def test_the_same_file_by_another_name(store: Store, database: Path, tmp_path: Path) -> None:

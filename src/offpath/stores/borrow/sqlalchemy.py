@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import TextClause, event, text
-from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, UnboundExecutionError
 
 from ...errors import ConfigurationError
 from ...ports import Hint, Statement, Verb
@@ -24,7 +24,7 @@ def run(tx: Any, verb: Verb[Any], home: Home) -> Any:
     tx = _of_scope(tx)
     session = hasattr(tx, "get_bind")
     try:
-        connection = tx.connection() if session else tx
+        connection = _bound(tx) if session else tx
         if not connection.in_transaction():
             connection.begin()  # what its first statement would do
         pooled = connection.connection
@@ -64,6 +64,24 @@ async def run_async(tx: Any, verb: Verb[Any], home: Home) -> Any:
     # run_sync gives the synchronous twin of the session, on which every line above holds
     inner: Awaitable[Any] = _of_scope(tx).run_sync(lambda sync: run(sync, verb, home))
     return await inner
+
+
+def _bound(session: Any) -> Any:
+    """The connection of a statement that names no mapper. Where only mappers and tables are bound, and all to one, that
+    one's."""
+    try:
+        return session.connection()
+    except UnboundExecutionError:
+        binds = getattr(session, "binds", None) or getattr(session, "_Session__binds", {})  # 2.1, 2.0
+        if not binds:
+            raise
+        first, *others = binds.values()
+        if any(other is not first for other in others):
+            raise ConfigurationError(
+                "tx cannot be used: its mappers are bound to several databases; say which one with "
+                'tx=session.connection(bind_arguments={"mapper": …}), awaited of an AsyncSession'
+            ) from None
+        return session.connection(bind_arguments={"bind": first})
 
 
 def _of_scope(tx: Any) -> Any:
