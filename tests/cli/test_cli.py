@@ -179,6 +179,19 @@ def test_a_check_does_not_make_an_applications_database_ready(shop: Path) -> Non
     assert (shop / "shop.db").read_bytes() == b""
 
 
+def test_a_check_says_how_much_is_lacking(shop: Path) -> None:
+    check = ("--app", "shop:jobs", "migrate", "--check")
+    (shop / "shop.db").touch()
+    assert f"no tables of offpath yet (none of {len(MIGRATIONS)} migrations): run `off" in run(shop, *check).stderr
+    run(shop, "--app", "shop:jobs", "migrate")
+    with contextlib.closing(sqlite3.connect(shop / "shop.db")) as connection:
+        for said in ("", " and 1 more"):
+            with connection:
+                connection.execute("delete from offpath_migration where name = (select max(name) from offpath_migration)")
+            [(count,)] = connection.execute("select count(*) from offpath_migration")
+            assert f"lacks the migration {MIGRATIONS[count]}{said}: run `offpath migrate`" in run(shop, *check).stderr
+
+
 # -- worker ------------------------------------------------------------------------------------------------------------
 
 

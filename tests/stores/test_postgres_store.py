@@ -68,11 +68,11 @@ def admin(postgres_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def other(url: str, **parts: str) -> str:
-    """The same URL with another user, password, host or path."""
+    """The same URL with another user, password, host, path or query."""
     old = urlsplit(url)
     user, password = parts.get("user", old.username), parts.get("password", old.password)
     netloc = f"{user}:{password}@{parts.get('host', f'{old.hostname}:{old.port}')}"
-    return old._replace(netloc=netloc, path=parts.get("path", old.path)).geturl()
+    return old._replace(netloc=netloc, path=parts.get("path", old.path), query=parts.get("query", old.query)).geturl()
 
 
 # ── what is said ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -140,6 +140,11 @@ def test_what_is_no_schema_is_refused(schema: str) -> None:
         PostgresStore("postgresql://h/app", announce=lambda hints: None, schema=schema)
 
 
+def test_a_schema_of_the_servers_own_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="must not begin with pg_"):
+        PostgresStore("postgresql://h/app", announce=lambda hints: None, schema="pg_foo")
+
+
 def test_what_libpq_knows_and_asyncpg_does_not_is_taken_care_of() -> None:
     found = parse("postgres://u:secret@h:1/app?connect_timeout=3&keepalives=1&sslmode=disable&gssencmode=disable")
     assert (found.dsn, found.timeout) == ("postgresql://u:secret@h:1/app?sslmode=disable", 3.0)
@@ -153,6 +158,9 @@ def test_what_libpq_knows_and_asyncpg_does_not_is_taken_care_of() -> None:
         ({"path": "/no_such_database"}, ConfigurationError, "create it"),
         ({"host": "127.0.0.1:1"}, StoreUnavailable, "start the server, or correct the URL"),
         ({"host": "no-such-host.invalid:5432"}, StoreUnavailable, "no such host"),
+        ({"query": "foo=bar"}, ConfigurationError, "refuses a setting in the URL .*correct what follows"),
+        ({"query": "sslmode=require"}, ConfigurationError, "let the server speak TLS .*or correct its sslmode"),
+        ({"query": "target_session_attrs=standby"}, StoreUnavailable, "not what its target_session_attrs asks for"),
     ],
 )
 def test_without_a_connection_one_sentence_says_what_to_do(

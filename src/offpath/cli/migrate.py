@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 
 from ..app import Offpath, places
 from .target import application_or_database
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     try:
         if options.check:
-            return _check(jobs, options.json)
+            return _check(jobs, options.json, options.cure)
         applied = list(jobs.migrate())
     finally:
         jobs.close()
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check(jobs: Offpath, as_json: bool) -> int:
+def _check(jobs: Offpath, as_json: bool, cure: str) -> int:
     """Only look: a check writes nothing. A database that is too new is an error (SchemaError), as for every command."""
     url = jobs.settings.url
     there = places.exists(url)
@@ -44,6 +45,13 @@ def _check(jobs: Offpath, as_json: bool) -> int:
         print("nothing to do")
     if not lacking:
         return 0
-    said = f"the database lacks the migration {lacking[0]}" if there else "there is no database there yet"
-    print(f"offpath: {said}: run `offpath migrate`", file=sys.stderr)
+    said = _said(lacking, len(jobs.store.migrations())) if there else "there is no database there yet"
+    print(f"offpath: {said}: run {cure}", file=sys.stderr)
     return 1
+
+
+def _said(lacking: Sequence[str], known: int) -> str:
+    if len(lacking) == known:
+        return f"the database has no tables of offpath yet (none of {known} migrations)"
+    many = "" if len(lacking) == 1 else f" and {len(lacking) - 1} more"
+    return f"the database lacks the migration {lacking[0]}{many}"

@@ -113,6 +113,7 @@ def _migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "migrate --check",
         "migrate --print | less",
     )
+    command.add_argument("--cure", default="`offpath migrate`", help=argparse.SUPPRESS)  # what --check says to run
     which = command.add_mutually_exclusive_group()
     which.add_argument("--print", action="store_true", dest="show", help="only print the SQL of every migration")
     which.add_argument(

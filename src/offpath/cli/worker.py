@@ -29,6 +29,10 @@ def run(options: argparse.Namespace) -> int:
     if options.until_empty:
         demand_file(jobs)
     if processes.check(options.processes) > 1:
+        try:
+            jobs.store.open()  # a database that cannot be used is said once, and not by each of them
+        finally:
+            jobs.close()
         return processes.run(options.arguments, options.processes, options.port)
     if options.life is not None:
         processes.stop_with(options.life)

@@ -6,10 +6,10 @@ from typing import Any
 
 import asyncpg
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, StoreUnavailable
 from ...ports import Hint, Statement, Verb
 from ..statements import drive_async, numbered, returns_rows
-from .home import CLOCK, Home, known_of, refused, same_dialect, visit
+from .home import CLOCK, LOST, Home, known_of, refused, same_dialect, visit
 
 
 async def run(tx: Any, verb: Verb[Any], home: Home) -> Any:
@@ -41,6 +41,9 @@ async def run(tx: Any, verb: Verb[Any], home: Home) -> Any:
 
 def _joinable(tx: Any) -> None:
     if tx.is_closed():
+        protocol = getattr(getattr(tx, "_con", tx), "_protocol", None)  # there is no public way to tell
+        if protocol is not None and protocol.is_in_transaction():  # nobody closes it in there: the server has
+            raise StoreUnavailable(LOST.format("the connection is closed"))
         raise ConfigurationError("tx cannot be used: the connection is closed")
     if not tx.is_in_transaction():
         raise ConfigurationError("tx has no open transaction: enqueue inside `async with connection.transaction():`")

@@ -74,7 +74,7 @@ def refused(error: BaseException, home: Home) -> OffpathError:
     if state == "25P02":
         return ConfigurationError(FAILED)
     if state is None and home.dialect == "postgresql" and type(driver).__name__ in _LOST:
-        return StoreUnavailable(f"the connection given as tx was lost: {driver}")  # the server did not say this
+        return StoreUnavailable(LOST.format(driver))  # the server did not say this
     return home.explain(driver)
 
 
@@ -86,6 +86,8 @@ def _sqlstate(error: BaseException) -> str | None:
     driver = getattr(error, "orig", None) or error
     return getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
 
+
+LOST = "the connection given as tx was lost: {}"
 
 FAILED = (
     "tx cannot be used: one of its statements has failed, and PostgreSQL refuses all others until the transaction "

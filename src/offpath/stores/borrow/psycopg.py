@@ -8,10 +8,10 @@ import psycopg
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, StoreUnavailable
 from ...ports import Hint, Statement, Verb
 from ..statements import drive, drive_async, pyformat
-from .home import CLOCK, FAILED, Home, known_of, refused, same_dialect, visit
+from .home import CLOCK, FAILED, LOST, Home, known_of, refused, same_dialect, visit
 
 
 def run(tx: Any, verb: Verb[Any], home: Home) -> Any:
@@ -61,6 +61,8 @@ async def run_async(tx: Any, verb: Verb[Any], home: Home) -> Any:
 def _joinable(tx: Any, home: Home) -> None:
     """An idle connection will do when its next statement begins a transaction, which it does unless told otherwise."""
     same_dialect(home, "postgresql", "a psycopg connection")
+    if tx.broken:
+        raise StoreUnavailable(LOST.format("the server has closed it, or cannot be reached"))
     if tx.closed:
         raise ConfigurationError("tx cannot be used: the connection is closed")
     status = tx.info.transaction_status

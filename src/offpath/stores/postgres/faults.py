@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 
 import asyncpg
 
@@ -30,6 +31,10 @@ DRIVER: tuple[type[Exception], ...] = (
 """What the driver raises; anything else is a bug of ours."""
 
 _DATA = ("22", "23", "54", "P0")  # classes of SQLSTATE that blame the values (P0: a trigger does), not the server
+
+
+_ASKED = ("42704", "22023", "55P02", "42601")  # settings that there are not, or that cannot be this, or not from here
+_NO_TLS = "rejected SSL upgrade"
 
 
 def sqlstate(error: BaseException) -> str:
@@ -100,6 +105,15 @@ def unreachable(error: BaseException, address: Address) -> OffpathError:
         return StoreUnavailable(f"{address.shown}: no such host ({text}): correct the URL, or look at the name service")
     if isinstance(error, asyncpg.TooManyConnectionsError):
         return StoreUnavailable(f"{address.shown} has no connection left for us ({text}): raise max_connections")
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return StoreUnavailable(f"{address.shown} is not what its target_session_attrs asks for ({text})")
+    if isinstance(error, ssl.SSLError) or (isinstance(error, ConnectionError) and _NO_TLS in text):
+        advice = "let the server speak TLS as the URL wants it, or correct its sslmode and certificates"
+        return ConfigurationError(f"{address.shown} is no server for this URL ({text}): {advice}")
+    if state in _ASKED:
+        return ConfigurationError(f"{address.shown} refuses a setting in the URL ({text}): correct what follows its ?")
+    if isinstance(error, asyncpg.PostgresError):
+        return StoreUnavailable(f"{address.shown} answers, and we cannot work ({text}): try again, or correct the URL")
     return StoreUnavailable(f"{address.shown} cannot be reached ({text}): start the server, or correct the URL")
 
 

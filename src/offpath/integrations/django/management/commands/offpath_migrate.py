@@ -23,5 +23,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         words = [flag for flag, given in (("--print", options["show"]), ("--check", options["check"])) if given]
+        words += ["--cure", "`manage.py migrate`, or `manage.py offpath_migrate`"]
         if code := cli.main(["--app", APP, "migrate", *words]):
             sys.exit(code)
