@@ -187,7 +187,9 @@ def test_a_check_says_how_much_is_lacking(shop: Path) -> None:
     with contextlib.closing(sqlite3.connect(shop / "shop.db")) as connection:
         for said in ("", " and 1 more"):
             with connection:
-                connection.execute("delete from offpath_migration where name = (select max(name) from offpath_migration)")
+                connection.execute(
+                    "delete from offpath_migration where name = (select max(name) from offpath_migration)"
+                )
             [(count,)] = connection.execute("select count(*) from offpath_migration")
             assert f"lacks the migration {MIGRATIONS[count]}{said}: run `offpath migrate`" in run(shop, *check).stderr
 

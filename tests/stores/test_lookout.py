@@ -10,7 +10,7 @@ import pytest
 from offpath.errors import StoreUnavailable
 from offpath.ports import Enqueued, Hint, Pending
 from offpath.stores.borrow import lookout as module
-from offpath.stores.borrow.lookout import Lookout
+from offpath.stores.borrow.lookout import CREDIT, LONGEST_REST, REST, STEP, Budget, Lookout
 from offpath.stores.pending import Result, failed
 from tests.stores.callers import Heard
 from tests.stores.kit import TIMEOUT
@@ -107,12 +107,35 @@ def test_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_looks_become_rare() -> None:
-    """Each half as old again as the one before: the eighth comes after 5 ms * 1.5 ** 7 or more, not after 40."""
+    """Each a quarter as old again as the one before: the 16th comes after 290 ms or more, not after 80."""
     with looking() as (rows, _, lookout):
         start = time.monotonic()
         lookout.expect(new("a"), [A])
-        rows.wait(8)
-        assert time.monotonic() - start > 0.08
+        rows.wait(16)
+        assert time.monotonic() - start > 0.25
+
+
+def test_a_few_looks_are_not_kept_apart_by_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that took 6 ms was told of 150 ms later, when the first look had missed it."""
+    monkeypatch.setattr(module, "REST", 1e9)
+    monkeypatch.setattr(module, "LONGEST_REST", 3600.0)
+    with looking() as (rows, heard, lookout):
+        lookout.expect(new("a"), [A])
+        rows.wait(3)
+        rows.seen.add("a")
+        heard.wait(1)
+
+
+def test_where_looks_never_end_they_take_little_of_the_time() -> None:
+    budget, now, took, looks = Budget(), 1000.0, 0.005, 0
+    while now < 1060.0:
+        now += took
+        now += max(STEP, budget.rest(now, took))
+        looks += 1
+    assert looks * took < CREDIT + 60.0 / REST + 0.1
+    assert budget.rest(now + took, took) == pytest.approx(REST * took, abs=0.02)
+    assert budget.rest(now + 1, 1.0) == LONGEST_REST
+    assert budget.rest(now + 60, took) == 0.0, "it has been idle"
 
 
 def test_a_store_that_cannot_be_read_leaves_it_to_the_poll() -> None:

@@ -96,10 +96,14 @@ async def test_a_connection_that_the_server_has_cut(store: Store, way: Way, tabl
             assert other.execute("select pg_terminate_backend(%s, 5000)", [pid]).fetchone() == (True,)
         # asyncpg's pool takes back at once what is of no use, SQLAlchemy wants a rollback before anything else
         taken = way is RAW["asyncpg, from a pool"]
-        with pytest.raises((StoreUnavailable, ConfigurationError) if taken else StoreUnavailable, match="lost|released"):
+        with pytest.raises(
+            (StoreUnavailable, ConfigurationError) if taken else StoreUnavailable, match=r"lost|released"
+        ):
             await lend(store, caller.tx, new_job())
         sure = way in RAW.values() and not taken
-        with pytest.raises(StoreUnavailable if sure else (StoreUnavailable, ConfigurationError), match="lost|cannot be used"):
+        with pytest.raises(
+            StoreUnavailable if sure else (StoreUnavailable, ConfigurationError), match=r"lost|cannot be used"
+        ):
             await lend(store, caller.tx, new_job())
     assert ask(store, store.verbs.counts()) == []
 

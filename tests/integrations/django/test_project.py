@@ -106,7 +106,9 @@ def test_a_database_of_its_own_and_an_alias(sqlite_project: Project) -> None:
 
 
 def test_migrate_brings_the_tables_and_makes_no_migration_of_its_own(empty: Project) -> None:
-    assert "run `manage.py migrate`, or `manage.py offpath_migrate`" in empty.manage("offpath_migrate", "--check", code=1)
+    assert "run `manage.py migrate`, or `manage.py offpath_migrate`" in empty.manage(
+        "offpath_migrate", "--check", code=1
+    )
     assert "Applied offpath.0001_initial" in empty.manage("migrate", "--run-syncdb")
     assert "offpath" not in empty.manage("migrate", "--run-syncdb").replace("offpath,", "")
     assert empty.manage("offpath_migrate", "--check") == "nothing to do\n"

@@ -20,15 +20,21 @@ from ...ports import Announce, Enqueued, Hint, Pending
 STEP = 0.005
 """Seconds to the first look and, at least, between two. Most transactions have ended by then."""
 
+GROWTH = 0.25
+"""A look comes so much of the age later than the one before: whoever's commit took long is told that much later."""
+
 REST = 30
-"""How much longer than a look took there is none after it, up to `LONGEST_REST` seconds: where commits never end, and
-workers are busy anyhow, the looks take a few hundredths of a processor at most."""
+"""Once the `CREDIT` is spent, there is no look after one for so many times as long as it took, up to `LONGEST_REST`
+seconds: where commits never end, and workers are busy anyhow, the looks take a few hundredths of a processor."""
 
 LONGEST_REST = 0.25
 
+CREDIT = 0.25
+"""Seconds of looking that may be done without a rest; a second brings back 1 / `REST` of one. Enough for a transaction
+now and then, however long it takes."""
+
 PATIENCE = 2.0
-"""Seconds after which it is left to the poll. A look comes half the age later than the one before, and so, from here
-on, would come no sooner than a worker's own poll."""
+"""Seconds after which it is left to the poll, which finds it within a second."""
 
 MOST = 200
 """Expected at a time. When so many are, others will do: a hint wakes workers, and they take all there is."""
@@ -39,6 +45,20 @@ class Expected(NamedTuple):
     since: float
     id: str  # one job of the call; the others stand or fall with it
     hints: tuple[Hint, ...]
+
+
+class Budget:
+    """How much was looked, of late."""
+
+    def __init__(self) -> None:
+        self._spent = 0.0
+        self._at = 0.0
+
+    def rest(self, now: float, took: float) -> float:
+        """For how long to look no more, after a look that took so long and has just ended."""
+        self._spent = max(0.0, self._spent - max(0.0, now - took - self._at) / REST) + took
+        self._at = now
+        return min(max(0.0, self._spent - CREDIT) * REST, LONGEST_REST)
 
 
 class Lookout:
@@ -56,6 +76,7 @@ class Lookout:
         self._pid = os.getpid()
         self._changed = threading.Condition()
         self._expected: list[Expected] = []  # a heap
+        self._budget = Budget()
         self._rest = 0.0  # no look before this, as `time.monotonic` tells it
         self._until = math.inf  # the thread sleeps so long
         self._thread: threading.Thread | None = None
@@ -99,7 +120,7 @@ class Lookout:
                 self._announce(list(hints))
             self._expect_again([one for one in due if one.id not in seen])
             now = time.monotonic()
-            self._rest = now + min(REST * (now - start), LONGEST_REST)
+            self._rest = now + self._budget.rest(now, now - start)
 
     def _next(self) -> list[Expected]:
         """Waits for the next look and gives what it is for; nothing once it is closed."""
@@ -122,4 +143,4 @@ class Lookout:
                 for one in unseen:
                     age = now - one.since
                     if age < PATIENCE:
-                        heappush(self._expected, one._replace(due=now + max(STEP, age / 2)))
+                        heappush(self._expected, one._replace(due=now + max(STEP, age * GROWTH)))

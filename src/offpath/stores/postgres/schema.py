@@ -96,10 +96,9 @@ async def _once(session: Session, steps: list[tuple[str, str]], schema: str, ver
 
 async def _make(session: Session, todo: list[tuple[str, str]], schema: str, *, fresh: bool) -> None:
     execute: Any = session.connection.execute
-    found: Any = await session.connection.fetchrow(
+    [(there, database, role)] = await session.connection.fetch(
         "select exists (select from pg_namespace where nspname = $1), current_database(), current_user", schema
     )
-    there, database, role = found
     try:
         if not there:
             await execute(f'create schema "{schema}"')
