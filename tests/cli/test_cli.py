@@ -348,7 +348,8 @@ def test_show_retry_and_cancel(shop: Path) -> None:
     canceled = json.loads(run(shop, *app, "cancel", new["id"], "--reason", "enough", "--json").stdout)
     assert (canceled["state"], canceled["error"]["detail"]) == ("canceled", "enough")
     one_sentence(run(shop, *app, "cancel", id), 1, f"job {id} has failed already: there is nothing to stop")
-    assert "runs bad again" in run(shop, *app, "retry", id).stdout
+    one_sentence(run(shop, *app, "retry", id), 1, f"was run again already, as {new['id']}; --again runs it once more")
+    assert "runs bad again" in run(shop, *app, "retry", id, "--again").stdout
     for verb in ("show", "retry", "cancel"):
         one_sentence(run(shop, *app, verb, "01890a5d-ac96-774b-bcce-b302099a8057"), 1, "no job")
         one_sentence(run(shop, *app, verb, "nonsense"), 1, "no job nonsense")
