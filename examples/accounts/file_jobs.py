@@ -1,5 +1,7 @@
 """The jobs about uploaded files. What computes runs in a process, and this module is what such a process imports."""
 
+from pathlib import Path
+
 import anyio.to_thread
 from pydantic import BaseModel
 
@@ -40,17 +42,24 @@ def analyze_file(ctx: Context, name: str, size: int, sha256: str) -> FileFacts:
 
 @jobs.task(queue="low")
 async def purge_files() -> int:
-    """Delete the files that no job needs any more: it has ended, or its request never came to an end. How many."""
+    """Delete the files that nobody needs any more: uploads whose job has ended or whose request never came to an end,
+    reports and exports whose operation has been erased or has expired, drafts of attempts that died. How many."""
     count = 0
     for file in await anyio.to_thread.run_sync(files.old, settings().data_dir):
-        if file.suffix == ".part" or not await _needed(file.name):
+        if not await _needed(file):
             await anyio.to_thread.run_sync(lambda gone: gone.unlink(missing_ok=True), file)
             count += 1
     return count
 
 
-async def _needed(job: str) -> bool:
+async def _needed(file: Path) -> bool:
+    """A finished report is needed for as long as its operation is there; what goes into a job, or is not finished, for
+    as long as that job lives."""
+    upload, draft = file.parent.name == files.UPLOADS, file.suffix == ".part"
+    if upload and draft:
+        return False
     try:
-        return (await (await jobs.get(job)).info()).state not in ENDED
+        state = (await (await jobs.get(file.name.partition(".")[0])).info()).state
     except NotFound:
         return False
+    return state not in ENDED or not (upload or draft)

@@ -18,6 +18,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 PIECE = 1 << 16  # bytes
 MOST_HEADERS = 8  # of the part; what a browser sends has two
+UPLOADS = "uploads"
+KINDS = (UPLOADS, "reports", "exports")  # folders of `ACCOUNTS_DATA_DIR`; each file is named by its job
 YOUNG = 3600.0  # s: what was written since then may belong to a request that has not been answered yet
 LETTERS = bytes(b for b in range(256) if chr(b).isalnum() or b > 127 or b == ord("'"))
 WORD = re.compile(b"[%s]+" % re.escape(LETTERS))
@@ -55,7 +57,7 @@ class Facts:
 
 def path(folder: Path, job: str) -> Path:
     """Where the file of a job is."""
-    return folder / "uploads" / job
+    return folder / UPLOADS / job
 
 
 async def receive(content_type: str, body: AsyncIterator[bytes], folder: Path) -> Upload:
@@ -88,7 +90,7 @@ class Draft:
     """A file that is still arriving. Its methods block: not for the loop."""
 
     def __init__(self, folder: Path) -> None:
-        folder = folder / "uploads"
+        folder = folder / UPLOADS
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
         self._file = open(handle, "wb")  # noqa: SIM115
@@ -204,10 +206,10 @@ def _words(text: bytes) -> Iterator[bytes]:
 
 
 def old(folder: Path, now: float | None = None) -> list[Path]:
-    """The uploads that no request in progress can be about."""
+    """The files, uploaded or made, that no request in progress can be about."""
     limit = (time.time() if now is None else now) - YOUNG
     found = []
-    for file in (folder / "uploads").glob("*"):
+    for file in (file for kind in KINDS for file in (folder / kind).glob("*")):
         try:
             if file.stat().st_mtime < limit:
                 found.append(file)

@@ -193,6 +193,40 @@ async def test_files_that_no_job_needs_are_purged_and_no_others(tmp_path: Path) 
         )
 
 
+async def test_reports_and_exports_are_purged_with_their_operations(tmp_path: Path) -> None:
+    """What an operation has made is there for as long as the operation; a draft, for as long as its job lives."""
+    async with running(tmp_path) as world:
+        data = folder(world).parent
+        reports, exports = data / "reports", data / "exports"
+        stays, goes = [await world.call("POST", "/api/reports", {"title": "q3", "rows": 1}) for _ in range(2)]
+        export = await world.call("POST", "/api/exports", {"format": "json", "data": [{"a": 1}]})
+        for accepted in (stays, goes, export):
+            assert (await world.follow(accepted.headers["location"]))[-1][0] == "operation.succeeded"
+        for accepted in (goes, export):
+            assert (await world.call("DELETE", accepted.headers["location"])).status_code == 204
+        kept = stays.headers["location"].rpartition("/")[2] + ".csv"
+        (reports / f"{kept[:-4]}.died.part").write_bytes(b"x")
+        assert len(list(reports.glob("*"))) == 3
+        assert len(list(exports.glob("*"))) == 1
+        for file in (*reports.glob("*"), *exports.glob("*")):
+            os.utime(file, (time.time() - 2 * files.YOUNG,) * 2)
+        script = (
+            "import asyncio\n"
+            "from examples.accounts.file_jobs import purge_files\n"
+            "print(asyncio.run(purge_files.enqueue_sync().result(timeout=60)))\n"
+        )
+        ran = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", script),
+            cwd=ROOT,
+            env={**os.environ, **world.environment},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert (await ran.communicate())[0].strip() == b"3"
+        assert [file.name for file in reports.glob("*")] == [kept]
+        assert list(exports.glob("*")) == []
+        assert (await world.call("GET", f"/api/reports/{kept[:-4]}/file")).status_code == 200
+
+
 @given(st.binary(max_size=400), st.integers(min_value=1, max_value=50))
 def test_facts_are_the_same_however_the_file_is_read(content: bytes, piece: int) -> None:
     import tempfile
