@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from typing_extensions import TypedDict
 
 from offpath.codec import MAX_BYTES, Arguments, Value
@@ -170,6 +170,55 @@ def test_what_cannot_be_stored_is_refused_by_name(kind: Any, value: Any, reason:
     with pytest.raises(ResultError) as failed:
         Value("t", kind).encode(value)
     assert reason in str(failed.value)
+
+
+class Order(BaseModel):
+    count: PositiveInt = 1
+    price: Decimal = Decimal(0)
+    part: Point = Field(default_factory=lambda: Point(1.0))
+
+
+def changed(name: str, value: Any) -> Order:
+    order = Order()
+    setattr(order, name, value)
+    return order
+
+
+def bent(value: Any) -> Point:
+    point = Point(1.0)
+    point.x = value
+    return point
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "reason"),
+    [
+        (Order, changed("count", -5), "should be greater than 0 (at count)"),
+        (Order, Order.model_construct(price=Decimal("nan")), "finite number (at price)"),
+        (Order, changed("count", "abc"), "valid integer, unable to parse string as an integer (at count)"),
+        (Order, changed("count", "5"), "int is expected (at count)"),
+        (Order, changed("part", bent("x")), "unable to parse string as a number (at part.x)"),
+        (list[Order], [Order(), changed("count", 0)], "greater than 0 (at 1.count)"),
+        (dict[str, Order | None], {"a": changed("count", 0)}, "greater than 0 (at a.count)"),
+        (Annotated[Point, Field(description="one")], bent("far"), "valid number"),
+    ],
+)
+def test_an_instance_that_is_not_valid_any_more_is_refused_before_it_is_stored(
+    kind: Any, value: Any, reason: str
+) -> None:
+    """pydantic looks at an instance of a model no more; the worker, which reads JSON, would."""
+    with pytest.raises(ArgumentError) as caught:
+        Arguments("t", {"fine": (str, True), "culprit": (kind, True)}).encode({"fine": "x", "culprit": value})
+    assert caught.value.argument == "culprit"
+    assert reason in caught.value.reason
+
+
+def test_a_result_that_leaves_something_out_for_its_readers_is_a_result() -> None:
+    class Told(BaseModel):
+        id: int
+        hidden: str = Field(exclude=True)
+
+    assert Value("t", Told).encode(Told(id=1, hidden="x")) == '{"id":1}'
 
 
 def test_arguments_that_are_too_large_only_together_blame_all() -> None:

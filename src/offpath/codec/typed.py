@@ -26,6 +26,9 @@ _REPLACED = "\ufffd".encode()
 _UNREADABLE = re.compile(r"'type': '(?:is-subclass|callable)'")  # core schemas that no JSON fits
 _LOOSE = re.compile(r"'type': 'any'|_behavior': 'allow'")  # here a dict may hide whose keys nobody has checked
 _DICT, _TEXT_DICT = "'type': 'dict'", "'type': 'dict', 'keys_schema': {'type': 'str'"
+_INSTANCES = re.compile(r"'type': '(?:model|dataclass)'")
+_WARNED = "Pydantic serializer warnings"
+_EXPECTED = re.compile(r"Expected `([^`]+)`(?:[^\n]*\[field_name='(\w+)')?")
 _make_record: Any = TypedDict  # called, not subclassed: that form takes any parameter name
 
 
@@ -50,6 +53,8 @@ class TypedShape:
         self._loose = bool(_LOOSE.search(core)) or core.count(_DICT) > core.count(_TEXT_DICT)
         # Only inside a class with settings of its own can something be written that is not what was meant.
         self._nested = "$defs" in schema or (schema.get("type") == "object" and not self._root)
+        # pydantic believes an instance, which may have been changed since, or constructed without a look at its fields.
+        self._believes = self._root and bool(_INSTANCES.search(core))
         self._validate = adapter.validator.validate_python
         # Written by field name, or by alias where others read it too (a result over HTTP): both come back.
         self._read = functools.partial(adapter.validator.validate_json, by_alias=True, by_name=True)
@@ -82,23 +87,36 @@ class TypedShape:
             checked = self._validate(value)
             if self._nested:
                 raw = self._write(checked, by_alias=self._by_alias, round_trip=True, warnings="error")
-                suspect = b"null" in raw or _REPLACED in raw
+                suspect, believed = b"null" in raw or _REPLACED in raw, self._believes
             else:
                 raw = self._write(checked, by_alias=self._by_alias, round_trip=True)
-                suspect = _REPLACED in raw
+                suspect, believed = _REPLACED in raw, False
             loose = self._loose and raw.count(b"{") > self._root
             if suspect or loose:
                 written = self._adapter.dump_python(checked, round_trip=True, warnings=False)
                 reason = (disguised(written) if suspect else None) or (keys_lost(written, raw) if loose else None)
                 if reason:
                     raise Unfit(reason)
+            if believed:
+                self._read(raw)
             return raw
         except ValidationError as error:
             raise _unfit(error) from None
         except PydanticSerializationError as error:
-            raise Unfit(_plain_words(str(error))) from None
+            raise self._unwritable(value, str(error)) from None
         except (UnicodeError, ValueError, TypeError, RecursionError, ArithmeticError) as error:
             raise Unfit(f"{type(error).__name__}: {error}") from error
+
+    def _unwritable(self, value: Any, message: str) -> Unfit:
+        """Why, as reading tells it, if what does not fit can be written at all."""
+        if message.startswith(_WARNED):
+            try:
+                self._read(self._write(self._validate(value), by_alias=self._by_alias, round_trip=True, warnings=False))
+            except ValidationError as error:
+                return _unfit(error)
+            except Exception:  # the first error is the one to tell of
+                pass
+        return Unfit(_plain_words(message))
 
     def load(self, text: str) -> Any:
         """Unfit when the text is not JSON or not of the type."""
@@ -244,6 +262,10 @@ def _unfit(error: ValidationError) -> Unfit:
 
 
 def _plain_words(message: str) -> str:
+    if message.startswith(_WARNED):
+        found = _EXPECTED.search(message)
+        where = f" (at {found[2]})" if found and found[2] else ""
+        return f"holds what is not of its type: {found[1]} is expected{where}" if found else "does not fit its type"
     message = _first_line(Exception(message)).removeprefix("Error serializing to JSON: ")
     if "surrogates not allowed" in message:
         return SURROGATE
