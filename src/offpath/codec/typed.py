@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, NotRequired, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -110,12 +111,12 @@ class TypedShape:
     def _unwritable(self, value: Any, message: str) -> Unfit:
         """Why, as reading tells it, if what does not fit can be written at all."""
         if message.startswith(_WARNED):
-            try:
-                self._read(self._write(self._validate(value), by_alias=self._by_alias, round_trip=True, warnings=False))
-            except ValidationError as error:
-                return _unfit(error)
-            except Exception:  # the first error is the one to tell of
-                pass
+            with suppress(PydanticSerializationError, UnicodeError, ValueError, TypeError, RecursionError):
+                raw = self._write(self._validate(value), by_alias=self._by_alias, round_trip=True, warnings=False)
+                try:
+                    self._read(raw)
+                except ValidationError as error:
+                    return _unfit(error)
         return Unfit(_plain_words(message))
 
     def load(self, text: str) -> Any:
