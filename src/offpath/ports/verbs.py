@@ -60,7 +60,7 @@ class Verbs(
     Protocol,
 ):
     """Everything one may ask of a store, as values: run them with `Store.perform`, `Store.read`, or a borrowed
-    connection (`stores/borrow.py`)."""
+    connection (`stores/borrow/`)."""
 
     def enqueue(self, jobs: Sequence[NewJob]) -> Verb[list[Enqueued]]: ...
     def find(self, id: str) -> Verb[Found | None]: ...

@@ -14,7 +14,7 @@ class EndpointRow(NamedTuple):
     """Who wants to hear of what. Times are µs.
 
     events         JSON array of event types
-    secrets        sealed, see `webhooks/secrets.py`; so are `headers`, what else its owner wants sent
+    secrets        sealed, see `webhooks/vault.py`; so are `headers`, what else its owner wants sent
     reason         why it is disabled
     failing_since  the first failure after the last success
     not_before     the receiver has asked for a pause until then
