@@ -1,10 +1,12 @@
 """Callback URLs of single requests (WHK-27), and the tenant's secret that signs what goes there (WHK-29)."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from offpath import Offpath
 from offpath.errors import ArgumentError, ConfigurationError
 from offpath.ports import JobFilter
 from offpath.ports.webhooks import DeliveryState
@@ -233,3 +235,15 @@ async def test_a_callback_without_webhooks_is_the_programmers_mistake(build: Bui
         await accept(service, house.echo, "{}", start)
     with pytest.raises(ArgumentError):
         await house.webhooks.admit("https://x/")
+
+
+def test_a_job_that_is_no_operation_takes_no_callback(tmp_path: Path) -> None:
+    """Nothing would ever be sent there, with or without `Webhooks`."""
+    jobs = Offpath(f"sqlite:///{tmp_path}/app.db")
+
+    @jobs.task
+    async def nothing() -> None: ...
+
+    with pytest.raises(ConfigurationError, match="callback= is for operations"):
+        nothing.using(callback="https://a.example/").enqueue_sync()
+    jobs.close()

@@ -180,6 +180,11 @@ class Counter:
             now = self.store.now()
         if call.using.reply_to is not None:
             places.broker_url(self.settings)
+        if call.using.callback is not None and operation is None:
+            raise ConfigurationError(
+                "callback= is for operations, `accept.using(callback=…)`: the end of a job that is none is told to "
+                "nobody by a webhook; publish an event, or let another task send what is to be told"
+            )
         queue = self.registry.queues.get(call.using.queue or call.options.queue)
         job, event = lifecycle.new(call, queue, now, fresh_id(now), by)
         if self.registry.limits.any:

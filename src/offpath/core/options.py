@@ -183,7 +183,7 @@ class CallOptions:
     owner         whose work it is, for listing and erasure; not said: inside of an attempt the owner and tenant of its
                   job, anywhere else nobody's, as with None
     tenant        with an `owner`: which tenant's (not said: in no tenant)
-    callback      a URL that is sent a signed webhook when the operation ends (see `Webhooks`)
+    callback      of an operation: a URL that is sent a signed webhook when it ends (see `Webhooks`)
     reply_to      a queue of the broker that is sent a CloudEvent with the result, or the error, when the job ends
     correlation   what that event is marked with, so that whoever waits for it knows which it is
     """
