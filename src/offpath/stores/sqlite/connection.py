@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import sqlite3
 import threading
 import time
@@ -129,6 +130,8 @@ def is_busy(error: sqlite3.OperationalError) -> bool:
 def explain(error: BaseException, path: str) -> StoreError:
     """A driver's error as one of ours."""
     text = _plain(error)
+    if re.search(r"no such table: (?:\w+\.)?offpath_(?:job|enqueue)\b", text):
+        return SchemaError(f"there are no offpath tables in {path}: run `offpath migrate`, or `await jobs.migrate()`")
     if "no such table: offpath_" in text or "no such column" in text:
         return SchemaError(f"the tables in {path} do not fit this version of offpath ({text}): run `offpath migrate`")
     if "full" in text or isinstance(error, sqlite3.OperationalError):
