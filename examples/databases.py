@@ -4,8 +4,6 @@ Each service has a database of its own, and in it its rows and its jobs.
 """
 
 import contextlib
-import re
-from urllib.parse import unquote
 
 import sqlalchemy
 from sqlalchemy import func, select
@@ -18,7 +16,8 @@ from sqlalchemy.orm import DeclarativeBase
 from offpath.errors import StoreUnavailable
 from offpath.integrations.sqlalchemy import immediate
 
-WANTED = "write sqlite:///file.db, sqlite:////absolute/file.db or postgresql://user@host:port/name"
+from .urls import name_in, on_sqlite
+
 CONNECT_SECONDS = 10.0
 SETTING_UP = 0x6163636F756E7473  # the number of an advisory lock: "accounts" in ASCII
 
@@ -27,37 +26,6 @@ TEMPORARY = {"08", "40", "53", "55", "57"}
 
 Id = sqlalchemy.BigInteger().with_variant(sqlalchemy.Integer, "sqlite")
 """64 bits on both: SQLite's own numbering needs a column that is called INTEGER."""
-
-
-class SettingsError(Exception):
-    """A setting is wrong; the message is one sentence for the person who started the program."""
-
-
-def on_sqlite(url: str) -> bool:
-    return url.startswith("sqlite:")
-
-
-def name_in(url: str) -> str:
-    """The database that a PostgreSQL URL names; "" when it leaves that open."""
-    return unquote(url.partition("://")[2].partition("/")[2].partition("?")[0])
-
-
-def hidden(url: str) -> str:
-    """A URL as it may be shown: without its password."""
-    return re.sub(r"(?<=://)([^/@:]*):.*(?=@)", r"\1:…", url)
-
-
-def check(url: str) -> str:
-    """The URL, when a service can keep its rows there. SettingsError."""
-    kind, slashes, rest = url.partition("://")
-    if kind == "sqlite" and rest.startswith("/"):
-        if not rest[1:] or rest[1:] == ":memory:":
-            raise SettingsError(f"the services here keep their data in files: {WANTED}")
-    elif kind not in ("postgresql", "postgres") or not slashes:
-        raise SettingsError(f"{hidden(url)} is no database we know: {WANTED}")
-    elif not name_in(url):
-        raise SettingsError(f"{hidden(url)} names no database: {WANTED}")
-    return url
 
 
 def make_engine(url: str) -> AsyncEngine:

@@ -19,7 +19,7 @@ import anyio
 
 from offpath.cli import main as offpath
 
-from ..databases import SettingsError
+from ..urls import SettingsError
 
 FLAG = "--stop-with-parent"
 

@@ -18,7 +18,7 @@ import anyio
 
 from offpath import OffpathError
 
-from ..databases import on_sqlite
+from ..urls import on_sqlite
 from . import webserver
 from .processes import FLAG, Child, add_options, obey, worker_beside
 from .settings import Settings, SettingsError, settings

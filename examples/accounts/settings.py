@@ -31,8 +31,8 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
-from ..databases import SettingsError as SettingsError
-from ..databases import check, name_in, on_sqlite
+from ..urls import SettingsError as SettingsError
+from ..urls import check, name_in, on_sqlite
 
 
 @dataclass(frozen=True)

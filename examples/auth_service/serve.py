@@ -15,7 +15,7 @@ from offpath import OffpathError
 
 from ..accounts import webserver
 from ..accounts.processes import add_options, obey, worker_beside
-from ..databases import SettingsError
+from ..urls import SettingsError
 from .settings import settings
 
 DATABASE = "AUTH_DATABASE"

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from ..databases import SettingsError, check
+from ..urls import SettingsError, check
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 
 from examples.accounts.processes import FLAG, Child
 from examples.auth_service.settings import Settings
-from examples.databases import SettingsError
+from examples.urls import SettingsError
 
 from . import forked
 from .conftest import check, lent

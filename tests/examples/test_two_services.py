@@ -12,7 +12,7 @@ import pytest
 from examples.accounts import serve
 from examples.accounts.demo import __main__ as demo
 from examples.accounts.settings import Settings
-from examples.databases import SettingsError
+from examples.urls import SettingsError
 
 from .conftest import World, running
 from .test_demo import STRANGE
