@@ -557,3 +557,20 @@ os.wait()
 print(os.read(read, 100).decode() == fresh_id(0))
 """
     assert subprocess.check_output([sys.executable, "-c", code], text=True, timeout=100) == "False\n"
+
+
+def test_an_option_that_there_is_not_is_refused_by_its_name(tmp_path: Path) -> None:
+    jobs = Offpath(f"sqlite:///{tmp_path}/jobs.db")
+
+    @jobs.task
+    def work() -> None: ...
+
+    refused: list[tuple[Any, str]] = [
+        (lambda: work.using(bogus=1), "there is no option 'bogus'; there are .*priority.*tx"),  # type: ignore[call-arg]
+        (lambda: jobs.task(bogus=1), "there is no option 'bogus'; there are .*version"),  # type: ignore[call-overload]
+        (lambda: jobs.batch(size=2, bogus=1), "there is no option 'bogus'; there are .*size"),  # type: ignore[call-arg]
+        (lambda: jobs.on("a.b", bogus=1), "there is no option 'bogus'; there are .*topic"),  # type: ignore[call-arg]
+    ]
+    for wrong, said in refused:
+        with pytest.raises(ConfigurationError, match=said):
+            wrong()

@@ -27,7 +27,7 @@ from offpath.core.retry import Backoff, Retry
 from offpath.errors import ConfigurationError
 from tests.core.values import ID, NOW, backoffs, delays, moments, names, priorities, queues, retries, wild
 
-timeouts = st.just(UNSET) | st.none() | delays
+timeouts = st.just(UNSET) | st.none() | delays.filter(bool)
 kept = Retention()
 
 
@@ -128,7 +128,7 @@ def test_nothing_said_is_nothing_stored() -> None:
     assert (kept.finished, kept.failed, kept.operation) == (7 * DAY, None, 30 * DAY)
 
 
-@given(retries, delays, st.booleans())
+@given(retries, delays.filter(bool), st.booleans())
 def test_what_a_row_carries_is_json_every_store_takes(retry: Retry, timeout: Any, keep: bool) -> None:
     text = overrides(CallOptions(retry=retry, timeout=timeout, keep_result=keep))
     assert text is not None
@@ -243,3 +243,10 @@ def test_at_most_once_and_more_than_one_attempt_contradict_each_other() -> None:
     for task in (once, TaskOptions(delivery="at_most_once")):
         for said in (None, stored):
             assert resolve(task, Queue("q", max_attempts=7), said, Retention()).max_attempts == 1
+
+
+@pytest.mark.parametrize("timeout", [0, 0.0, -1, timedelta(0), timedelta(seconds=-1)])
+@pytest.mark.parametrize("kind", [TaskOptions, CallOptions, lambda timeout: Queue("q", timeout=timeout)])
+def test_a_timeout_is_more_than_nothing(timeout: Any, kind: Any) -> None:
+    with pytest.raises(ConfigurationError, match="timeout must be"):
+        kind(timeout=timeout)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 from ..core.batches import batch as checked
-from ..core.options import TaskGiven, TaskOptions
+from ..core.options import TaskGiven, TaskOptions, check_names
 from ..core.retry import Seconds
 from ..tasks import BatchTask, Context, local_names
 from .desk import is_async
@@ -79,7 +79,11 @@ class Batches:
         wait   seconds at most, 0 to 3,600; 0: as many as are there
         name, version and the other options are those of `task`. ConfigurationError when something is wrong, at once.
         """
-        batch, task_options, names = checked(size, wait), TaskOptions(**options), local_names()
+        try:
+            batch, task_options, names = checked(size, wait), TaskOptions(**options), local_names()
+        except TypeError:
+            check_names(options, TaskGiven, "name", "version", "size", "wait")
+            raise
 
         def register(function: Callable[..., Any]) -> BatchTask[Any, Any, Any]:
             registry = self._desk.registry

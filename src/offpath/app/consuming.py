@@ -24,7 +24,7 @@ from ..cloudevents import CloudEvent
 from ..core import inbox
 from ..core.checks import check_name, flag, shown
 from ..core.ids import is_id
-from ..core.options import OnGiven, TaskOptions
+from ..core.options import OnGiven, TaskOptions, check_names
 from ..errors import ArgumentError, ConfigurationError, NotFound
 from ..observe import signal
 from ..ports import Maker, Received, Store
@@ -101,7 +101,11 @@ class Consuming:
         flag(ordered, "ordered")
         if group:
             check_name(group, "group")
-        checked, names = TaskOptions(**options), local_names()
+        try:
+            checked, names = TaskOptions(**options), local_names()
+        except TypeError:
+            check_names(options, OnGiven, "topic", "queue", "stream", "group", "ordered", "name", "version")
+            raise
         said = bool(options) or name is not None or version != 1
 
         def register(it: Callable[..., Any] | Task[Any, Any]) -> Task[..., Any]:

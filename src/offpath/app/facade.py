@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Un
 from .. import settings as config
 from ..core import redact
 from ..core.limits import Limit
-from ..core.options import Queue, TaskGiven, TaskOptions
+from ..core.options import Queue, TaskGiven, TaskOptions, check_names
 from ..errors import ConfigurationError
 from ..observe import signal
 from ..ports import NewJob, NewOperation, Store, Transport
@@ -166,7 +166,11 @@ class Offpath(Managing, Owners, Batches, Scheduling, Flows, Events, Publishing, 
         name      what its jobs are called in the database (default: the function's qualified name, without its module)
         version   of its parameters, 1 to 32767: raised when they change while old jobs may wait (see `Task.upcast`)
         """
-        checked = TaskOptions(**options)
+        try:
+            checked = TaskOptions(**options)
+        except TypeError:
+            check_names(options, TaskGiven, "name", "version")
+            raise
         names = local_names()
 
         def register(function: Callable[..., Any]) -> Task[..., Any]:

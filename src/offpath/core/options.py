@@ -6,10 +6,10 @@ must see becomes a column. The tables in `docs/reference/options.md` are generat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from ..errors import ConfigurationError
 from .checks import check_name, check_segment, flag, shown, whole
@@ -351,8 +351,17 @@ def check_once(retry: Retry) -> None:
 
 
 def check_timeout(value: object) -> None:
-    if not isinstance(value, Unset) and value is not None:
-        seconds(value, "timeout")
+    if isinstance(value, Unset) or value is None:
+        return
+    if not seconds(value, "timeout"):
+        raise ConfigurationError("timeout must be more than 0 seconds (None: there is none)")
+
+
+def check_names(options: Iterable[str], known: Any, *others: str) -> None:
+    """ConfigurationError for an option that is none of those `known` (a TypedDict), nor of the `others`."""
+    names = {*known.__optional_keys__, *others}
+    if unknown := sorted(set(options) - names):
+        raise ConfigurationError(f"there is no option {unknown[0]!r}; there are {', '.join(sorted(names))}") from None
 
 
 def moment(value: object, what: str) -> int:

@@ -13,7 +13,7 @@ from ..codec import Arguments, Value, Wraps
 from ..core.batches import Batch
 from ..core.checks import check_name, whole
 from ..core.ids import uuid7
-from ..core.options import CallOptions, Executor, OwnGiven, Queue, TaskOptions
+from ..core.options import CallOptions, Executor, OwnGiven, Queue, TaskOptions, check_names
 from ..core.policy import Policy, Retention, resolve
 from ..core.trace import unstamped
 from ..errors import ArgumentError, ConfigurationError
@@ -256,7 +256,12 @@ class Task(Enqueues[P, R]):
         tx    your open transaction: the job is written there and stands or falls with it. A SQLAlchemy or SQLModel
               session or Connection (async ones too), a connection of asyncpg, psycopg 3, Django or sqlite3
         """
-        return Using(self, CallOptions(**options), tx)
+        try:
+            own = CallOptions(**options)
+        except TypeError:
+            check_names(options, OwnGiven, "tx")
+            raise
+        return Using(self, own, tx)
 
     def hook(self, kind: HookKind) -> Callable[[Hook], Hook]:
         """`@send_email.hook("exhausted")`: call the function with an `AttemptInfo` around this task's attempts."""

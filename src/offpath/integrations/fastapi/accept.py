@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ...core.checks import check_name
-from ...core.options import AcceptGiven, CallOptions
+from ...core.options import AcceptGiven, CallOptions, check_names
 from ...errors import ConfigurationError
 from ...http.accept import BLOCKING, Acceptance, accept, accept_sync, check_words
 from ...http.asked import Asked
@@ -175,6 +175,10 @@ class Acceptor:
         check_words(options.get("key"), label, options.get("callback"))
         if label:
             check_name(label, "label")
-        given = CallOptions(owner=self._start.options.owner, **options)
+        try:
+            given = CallOptions(owner=self._start.options.owner, **options)
+        except TypeError:
+            check_names(options, AcceptGiven, "tx", "label")
+            raise
         start = self._start._replace(tx=tx, label=label, options=given)
         return Acceptor(self._face, self._asked._replace(start=start))
