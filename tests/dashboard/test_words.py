@@ -59,10 +59,12 @@ async def test_a_name_that_turns_the_rest_around_is_shown_and_can_be_used(board:
 
 async def test_the_audit_log_leads_to_the_jobs_it_names(board: Board) -> None:
     job = await board.breaks.enqueue(text="x")
+    await board.breaks.using(queue="mail").enqueue(text="x")
     await drain(board.jobs)
     async with board.client() as client:
-        form = {"action": "retry", "state": "failed"}
-        bulk = (await send(client, "jobs/bulk", "jobs/bulk?action=retry&state=failed", **form)).headers["location"]
+        form = {"action": "retry", "state": "failed", "queue": "mail"}
+        place = "jobs/bulk?action=retry&state=failed&queue=mail"
+        bulk = (await send(client, "jobs/bulk", place, **form)).headers["location"]
         await drain(board.jobs)
         again = (await send(client, f"jobs/{job.id}/retry", "queues/one?name=default")).headers["location"]
         page = (await client.get("audit")).text
