@@ -100,7 +100,8 @@ class TaskOptions:
     queue         where its jobs wait
     priority      lower runs first; -32768 to 32767
     retry         see `Retry`: one value, so it replaces a queue's max_attempts and backoff together
-    timeout       of one attempt (None = none)
+    timeout       of one attempt (None = none). A plain function in a thread hears of it only by `ctx.canceled`; if it
+                  returns within `cancel_grace` all the same, it has succeeded
     deadline      how long after enqueue an attempt may still start; a job that is late then ends `failed`
     keep_result   False: the return value is thrown away
     delivery      "at_most_once": work that must never repeat; a worker's death or a failure ends the job `failed`
