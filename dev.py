@@ -32,6 +32,8 @@ OWNED = os.path.join(VENV, ".made-by-dev-py")
 LOCKS = {name: os.path.join(ROOT, "requirements", name + ".txt") for name in ("demo", "postgres", "brokers", "dev")}
 UV = "uv==0.13.9"  # what `lock` resolves with; in no other verb
 
+BEGAN = time.monotonic()  # the same clock for every process of a machine
+
 USAGE = """\
 offpath, for the people who work on it. Each verb prepares .venv by itself.
 
@@ -76,6 +78,7 @@ def main(argv):
 
 
 def demo(args):
+    os.environ["DEMO_BEGAN"] = str(BEGAN)  # it tells how long all of it has taken
     if any(arg.split("=")[0] == "--broker" for arg in args):
         ensure("brokers")
     else:
