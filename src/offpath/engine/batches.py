@@ -245,7 +245,7 @@ class Batches:
                 for member in members:
                     if member.said is None:
                         continue
-                    said, fault = endings.returned(slot, lane.kind, member.said[0], member.job, seconds)
+                    said, fault = endings.after_all(slot, lane.kind, member.said[0], member.job, seconds)
                     member.said = None if said is None else (said, fault or member.said[1])
         except BaseException as exc:
             if not asyncio.get_running_loop().is_running():  # this coroutine is being closed: nothing may be awaited

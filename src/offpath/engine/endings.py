@@ -19,18 +19,26 @@ def raised(slot: Slot, exc: BaseException) -> Outcome | None:
     return stopped(slot)
 
 
-def returned(
-    slot: Slot, executor: Executor, outcome: Outcome, job: Job, seconds: float
-) -> tuple[Outcome | None, BaseException | None]:
+def returned(slot: Slot, executor: Executor, outcome: Outcome) -> Outcome | None:
     """It returned although it had been told to stop. A coroutine must have swallowed its cancellation, and a plain
     function that has seen `ctx.canceled` may have left its work half done: neither return counts as success. One that
     knows nothing of it has done its work, only late: to do it again would help nobody.
     """
-    if executor == "async" or slot.noticed:
-        return stopped(slot), fault(slot, None)
+    if executor != "async" and not slot.noticed:
+        return outcome if slot.why != "lost" else None
+    return stopped(slot)
+
+
+def after_all(
+    slot: Slot, executor: Executor, outcome: Outcome, job: Job, seconds: float
+) -> tuple[Outcome | None, BaseException | None]:
+    """What `returned` makes of it, with the exception behind that; told when it counts although its time was up."""
+    said = returned(slot, executor, outcome)
+    if said is not outcome:
+        return said, fault(slot, None)
     if slot.why in ("timeout", "deadline"):
         signal("attempt.overran", **labels(job), seconds=seconds)
-    return outcome if slot.why != "lost" else None, None
+    return said, None
 
 
 def stopped(slot: Slot) -> Outcome | None:

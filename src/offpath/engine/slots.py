@@ -220,7 +220,7 @@ class Lane:
                             value = await in_context(plan.fn(**given), context.run)
                             outcome = Done(plan.encode(value) if plan.encode is not None else None)
                         if slot.why is not None and outcome is not None:
-                            outcome, fault = endings.returned(slot, self.kind, outcome, job, elapsed() - now)
+                            outcome, fault = endings.after_all(slot, self.kind, outcome, job, elapsed() - now)
                     except BaseException as exc:
                         if not self._loop.is_running():  # this coroutine is being closed: nothing may be awaited
                             raise
