@@ -8,17 +8,15 @@ stderr. What is changed is recorded as done by `cli:USER@HOST` (see `app/acting.
 from __future__ import annotations
 
 import io
-import logging
 import sys
 from collections.abc import Sequence
 
 from ..errors import ConfigurationError, OffpathError, StoreError
-from . import dashboard, parser, printing
+from . import parser, printing
 
 __all__ = ["main"]
 
 DONE, FAILED, USAGE = 0, 1, 2
-_NOBODY = logging.NullHandler()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,8 +29,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:  # by the command's own usage: argparse would show that of `offpath`
         options.command.error(f"unrecognized arguments: {' '.join(map(printing.line, unknown))}")
     options.arguments = arguments
-    if options.run is not dashboard.run:  # says by itself what is wrong; workers set logging up (`logs.settle`)
-        logging.getLogger("offpath").addHandler(_NOBODY)
     try:
         code: int = options.run(options)
         sys.stdout.flush()
@@ -46,8 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except KeyboardInterrupt:
         return 130
-    finally:
-        logging.getLogger("offpath").removeHandler(_NOBODY)
 
 
 def _say(error: Exception, code: int) -> int:

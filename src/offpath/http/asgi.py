@@ -10,10 +10,10 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, UncommittedError
 from ..observe import signal
 from .accept import DUE, Acceptance
-from .faults import response_to
+from .faults import Withheld, response_to
 from .idempotency import FIELD, METHODS
 from .keys import speaks, watch_body
 from .messages import Caller, Refused, Request, Response, problem_response
@@ -94,13 +94,22 @@ async def read_body(receive: Receive, cap: int) -> bytes:
 
 
 class Answer:
-    """A response as an ASGI application, which is all that a Starlette exception handler has to return."""
+    """A response as an ASGI application, which is all that a Starlette exception handler has to return. `mistake`: of
+    the application's programmer, raised once the client has its answer, for the server to tell."""
 
-    def __init__(self, response: Response) -> None:
-        self.response = response
+    def __init__(self, response: Response, mistake: Exception | None = None) -> None:
+        self.response, self.mistake = response, mistake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send_response(self.response, scope, send)
+        if self.mistake is not None:
+            raise Withheld(str(self.mistake)) from self.mistake
+
+
+def answer_to(error: Exception, problems: Problems, scope: Scope) -> Answer:
+    """The answer to a request that ended in `error`."""
+    mistake = error if isinstance(error, UncommittedError) else None
+    return Answer(response_to(error, problems, scope["path"], 0.5), mistake)
 
 
 NOWHERE = Answer(problem_response(plain(404)))
@@ -343,7 +352,7 @@ class CommitFirst:
             if withheld is None:
                 raise
         if withheld is not None:
-            await send_response(response_to(withheld, self.problems, scope["path"], 0.5), scope, send)
+            await answer_to(withheld, self.problems, scope)(scope, receive, send)
 
 
 class _TooLarge(Exception):

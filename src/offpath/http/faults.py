@@ -17,6 +17,10 @@ OURS = (Refused, Declined, Replayed, ArgumentError, NotFound, Conflict, Problem,
 """What a user's handler may let through from offpath, and what a client may be told of it."""
 
 
+class Withheld(Exception):
+    """What a 202 said was not committed. No application handles it: its client has been answered."""
+
+
 def response_to(error: Exception, problems: Problems, route: str, u: float) -> Response:
     """The answer to a request to `route` that ended in `error`; what is our own fault is told to the log here.
 
@@ -43,7 +47,7 @@ def response_to(error: Exception, problems: Problems, route: str, u: float) -> R
             return problem_response(problems.problem("not-found"))
         case Conflict():
             return problem_response(plain(409))
-        case UncommittedError():
+        case UncommittedError() | Withheld():
             return problem_response(problems.problem("uncommitted"))  # logged where it was raised
         case _:
             instance = f"urn:uuid:{uuid.uuid4()}"

@@ -13,8 +13,8 @@ from ..errors import ConfigurationError
 from ..observe import meters
 from ..ports import Reservation, Reserved
 from .accept import Acceptance
-from .asgi import App, Message, Receive, Scope, Send, send_response
-from .faults import OURS, response_to
+from .asgi import App, Message, Receive, Scope, Send, answer_to
+from .faults import OURS
 from .idempotency import Verbatim, pack
 from .keys import Ticket, known, lines_of, require, ticket_for, watch_body
 from .messages import Caller, Refused, Replayed
@@ -238,4 +238,4 @@ async def serve(unit: Unit, app: App, scope: Scope, receive: Receive, send: Send
         CURRENT.reset(mine)
         await unit.close()
     if refusal is not None:
-        await send_response(response_to(refusal, unit.service.problems, scope["path"], 0.5), scope, send)
+        await answer_to(refusal, unit.service.problems, scope)(scope, receive, send)

@@ -1,10 +1,8 @@
 """The lines of the log.
 
 Every signal is one line of the standard `logging`, on the logger `offpath.<room>` (the part of its name before the
-dot), with its fields both in the text and on the record as `record.offpath`, a dict. Times and durations are seconds.
-
-No handler is ours, as the logging HOWTO asks of libraries: where nobody has configured logging, Python writes warnings
-and errors to stderr (`logging.lastResort`), and nothing else is heard. A NullHandler would silence those, too.
+dot), with its fields both in the text and on the record as `record.offpath`, a dict. Nothing is heard until somebody
+configures logging for "offpath". Times and durations are seconds.
 """
 
 from __future__ import annotations
@@ -193,6 +191,8 @@ SIGNALS: dict[str, Sign] = {
 }
 """Every signal, by name."""
 
+_ROOT = logging.getLogger("offpath")
+_ROOT.addHandler(logging.NullHandler())
 _LOGGERS = {name: logging.getLogger(f"offpath.{name.partition('.')[0]}") for name in SIGNALS}
 for _logger in _LOGGERS.values():
     if FILTER not in _logger.filters:  # the traceback, where there is one

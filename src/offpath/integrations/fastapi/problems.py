@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.routing import Match
 from starlette.types import Scope
 
-from ...http.asgi import Answer, BodyLimit, CommitFirst
-from ...http.faults import OURS, allow_all, http_exception, response_to, validation_error
+from ...http.asgi import Answer, BodyLimit, CommitFirst, answer_to
+from ...http.faults import OURS, allow_all, http_exception, validation_error
 from ...http.messages import problem_response
 from ...http.problems import BASE, Problems
 from ...http.trace import TraceContext, Trust
@@ -63,7 +63,7 @@ def install_problem_handlers(
 
 def ours(problems: Problems) -> Callable[[Request, Exception], Coroutine[Any, Any, Any]]:
     async def handler(request: Request, error: Exception) -> Any:
-        return Answer(response_to(error, problems, request.scope["path"], 0.5))
+        return answer_to(error, problems, request.scope)
 
     return handler
 

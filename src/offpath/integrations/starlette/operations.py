@@ -21,10 +21,20 @@ from ...core.checks import check_name
 from ...core.options import AcceptGiven, CallOptions, check_names
 from ...errors import ConfigurationError
 from ...http.accept import BLOCKING, DUE, Acceptance, Start, accept, accept_sync, check_words, refuse_safe
-from ...http.asgi import Answer, Nowhere, answer, only_asked_slashed, request_of, segmented, segments, unnamable
+from ...http.asgi import (
+    Answer,
+    Nowhere,
+    answer,
+    answer_to,
+    only_asked_slashed,
+    request_of,
+    segmented,
+    segments,
+    unnamable,
+)
 from ...http.asked import ASKS, Asked, as_asked
 from ...http.face import NOBODY, PUBLIC, Face, Options
-from ...http.faults import allow_all, http_exception, response_to
+from ...http.faults import allow_all, http_exception
 from ...http.handlers import get_events, get_events_by_ticket
 from ...http.hold import Preferred, Promise
 from ...http.idempotency import Verbatim
@@ -321,8 +331,7 @@ class _Endpoint:
             await Answer(http_exception(error.status_code, error.detail, error.headers))(scope, receive, send)
             return
         except Exception as error:
-            service = operations._face.service
-            await Answer(response_to(error, service.problems, scope["path"], 0.5))(scope, receive, send)
+            await answer_to(error, operations._face.service.problems, scope)(scope, receive, send)
             return
 
         def make() -> Any:

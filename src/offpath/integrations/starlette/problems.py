@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.routing import Match
 from starlette.types import Scope
 
-from ...http.asgi import Answer, BodyLimit, CommitFirst
+from ...http.asgi import Answer, BodyLimit, CommitFirst, answer_to
 from ...http.conditional import Conditions
-from ...http.faults import OURS, allow_all, http_exception, response_to
+from ...http.faults import OURS, allow_all, http_exception
 from ...http.patched import Patch, Patching
 from ...http.problems import BASE, Problems
 from ...http.trace import TraceContext, Trust
@@ -55,7 +55,7 @@ def install_problem_handlers(
         return Answer(http_exception(error.status_code, error.detail, headers))
 
     async def on_ours(request: Request, error: Exception) -> Any:
-        return Answer(response_to(error, problems, request.scope["path"], 0.5))
+        return answer_to(error, problems, request.scope)
 
     app.add_exception_handler(HTTPException, on_http)
     for kind in (*OURS, Exception):
