@@ -64,6 +64,7 @@ SIGNALS: dict[str, Sign] = {
         ERROR, ("worker",), "blocked past what its attempts may take: it renews no more, others get its jobs"
     ),
     "worker.crashed": Sign(ERROR, ("worker", "error"), "a bug in the worker itself: it stops, its lease will run out"),
+    "worker.broken": Sign(ERROR, ("worker", "error"), "a bug in the worker itself, between two attempts; it goes on"),
     # one attempt
     "attempt.started": Sign(DEBUG, _JOB, "about to call the task's function"),
     "attempt.succeeded": Sign(DEBUG, (*_JOB, "duration"), "the function returned"),
@@ -80,9 +81,10 @@ SIGNALS: dict[str, Sign] = {
     "attempt.returned": Sign(INFO, (*_JOB, "reason"), "given back unfinished, no attempt spent"),
     "attempt.expired": Sign(INFO, _JOB, "its deadline had passed before it could start"),
     "attempt.stale": Sign(WARNING, (*_JOB, "fence"), "its outcome was refused: another worker has the job by now"),
-    "attempt.undecodable": Sign(ERROR, (*_JOB, "error"), "the stored arguments do not fit the task; the job failed"),
+    "attempt.undecodable": Sign(
+        ERROR, (*_JOB, "error"), "the stored arguments do not fit the task, or its options cannot be read"
+    ),
     "attempt.broken": Sign(ERROR, (*_JOB, "error"), "a bug in the worker itself met it; it counts as failed"),
-    "worker.broken": Sign(ERROR, ("worker", "error"), "a bug in the worker itself, between two attempts; it goes on"),
     "attempt.hook_failed": Sign(ERROR, (*_JOB, "kind", "hook", "error"), "a hook raised; the job does not suffer"),
     # processes for attempts (executor="process")
     "process.failed": Sign(ERROR, ("error",), "one could not be started; told once for each reason, then tried again"),
