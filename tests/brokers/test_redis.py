@@ -12,7 +12,7 @@ from offpath.brokers.address import parse
 from offpath.brokers.redis import broker
 from offpath.brokers.redis.coding import fields, message, too_large
 from offpath.brokers.redis.connection import Line
-from offpath.brokers.redis.consumer import LEFT
+from offpath.brokers.redis.consumer import LEFT, RedisConsumer
 from offpath.errors import BrokerRefused, BrokerUnavailable, ConfigurationError
 from offpath.ports.broker import Message, Outgoing, Source
 from servers.redis import Redis as Server
@@ -137,6 +137,36 @@ async def test_a_read_that_was_cancelled_can_be_followed_by_another(redis_url: s
                 seen |= {one.message.body for one in result}
         async with asyncio.timeout(60):
             while len(seen) < 20:
+                seen |= {one.message.body for one in await consumer.receive(10, 1)}
+
+
+@pytest.mark.parametrize("step", ["xpending_range", "xclaim", "xreadgroup"])
+async def test_what_the_server_gave_to_a_step_that_was_cancelled_comes_again(
+    redis_url: str, unique: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has done it, and its answer is not heard; `min_idle` is far off."""
+    kind = Valkey(redis_url)
+    async with kind.opened() as broker, reading(broker, unique) as consumer:
+        assert isinstance(consumer, RedisConsumer)
+        await send(broker, unique, keyed(1), keyed(2))
+        if step != "xreadgroup":
+            await consumer.give_back(await take(consumer, 2))
+        done, real = asyncio.Event(), getattr(consumer._reader, step)
+
+        async def unheard(*words: Any, **more: Any) -> None:
+            await real(*words, **more)
+            done.set()
+            await asyncio.Event().wait()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(consumer._reader, step, unheard)
+            waiting = asyncio.create_task(consumer.receive(10, 30))
+            await done.wait()
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        seen: set[bytes] = set()
+        async with asyncio.timeout(60):
+            while seen != {b"1", b"2"}:
                 seen |= {one.message.body for one in await consumer.receive(10, 1)}
 
 

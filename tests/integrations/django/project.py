@@ -256,7 +256,7 @@ class Project:
                 [sys.executable, *words],
                 cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT,
             )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == 0, f"{done.returncode}: {done.stdout}{done.stderr}"
         said = [json.loads(line[5:]) for line in done.stdout.splitlines() if line.startswith("said ")]
         return said[-1] if said else None
 

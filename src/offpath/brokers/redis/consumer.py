@@ -33,10 +33,17 @@ class RedisConsumer:
         self._out: set[str] = set()  # handed out, and neither accepted nor given back
         self._look_at = 0.0  # when to look next for what others have left,
         self._careful = 1  # and how much of that is wise: it may be what was too large for them
-        self._abandoned = False  # a read was cancelled, and may go on at the server
+        self._abandoned = False  # a read or a claim was cancelled, and may go on at the server or have been answered
         self._lost: BrokerUnavailable | None = None
 
     async def receive(self, most: int, wait: float) -> list[Received]:
+        try:
+            return await self._receive(most, wait)
+        except asyncio.CancelledError:
+            self._abandoned = True
+            raise
+
+    async def _receive(self, most: int, wait: float) -> list[Received]:
         clock = asyncio.get_running_loop().time
         until = clock() + wait
         if self._abandoned:
@@ -96,15 +103,8 @@ class RedisConsumer:
             count=most,
             block=int(block * 1000) or None,
         )
-        answer = await self._unless_abandoned(reading, block)
+        answer = await self._ask(reading, block)
         return [self._received(entry, 1) for _, entries in answer or () for entry in entries]
-
-    async def _unless_abandoned(self, reading: Awaitable[T], block: float = 0.0) -> T:
-        try:
-            return await self._ask(reading, block)
-        except asyncio.CancelledError:
-            self._abandoned = True
-            raise
 
     async def _claim(self, most: int) -> list[Received]:
         """What has waited for `min_idle` with whoever took it, or was given back. (XAUTOCLAIM does not say how often it

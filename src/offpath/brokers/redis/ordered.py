@@ -82,7 +82,7 @@ class OrderedRedisConsumer(RedisConsumer):
         """BrokerRefused when this user may run no scripts."""
         await self._line.ask(self._run(self._reader, KEEP, self._life))
 
-    async def receive(self, most: int, wait: float) -> list[Received]:
+    async def _receive(self, most: int, wait: float) -> list[Received]:
         clock = asyncio.get_running_loop().time
         until = clock() + wait
         if self._abandoned:
@@ -136,13 +136,13 @@ class OrderedRedisConsumer(RedisConsumer):
             raise self._lost
         wanted = [self._group, self._me, min(most, self._careful), most, "" if self._idle is None else self._idle]
         reading = self._run(self._reader, READ, self._life, *wanted, *self._out, keys=[self._stream])
-        return await self._unless_abandoned(reading)
+        return await self._ask(reading)
 
     async def _more(self, last: str, seconds: float) -> None:
         """Wait until there is something behind that entry, which the script then reads: it cannot wait."""
         if seconds > 0:
             waiting: Awaitable[Any] = self._reader.xread({self._stream: last}, 1, max(1, int(seconds * 1000)))
-            await self._unless_abandoned(waiting, seconds)
+            await self._ask(waiting, seconds)
 
     def _claimed(self, entries: list[Any], pending: list[Any], most: int) -> list[Received]:
         times = {one[0]: int(one[3]) + 1 for one in pending}
