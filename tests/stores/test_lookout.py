@@ -106,6 +106,23 @@ def test_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         assert heard == [B]
 
 
+def test_who_leaves_looks_once_more_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STEP", 3600.0)
+    with looking() as (rows, heard, lookout):
+        lookout.expect(new("a"), [A])
+        lookout.expect(new("b"), [B])
+        rows.seen.add("a")
+        lookout.leave(time.monotonic() + TIMEOUT)
+        assert (heard, rows.asked) == ([A], [["a", "b"]])
+        lookout.leave(time.monotonic() + TIMEOUT)
+        assert len(rows.asked) == 1
+    held = threading.Event()
+    slow = Lookout(lambda ids: failed(StoreUnavailable("too late")) if held.wait(TIMEOUT) else rows.look(ids), print)
+    slow.expect(new("a"), [A])
+    slow.leave(time.monotonic())
+    held.set()
+
+
 def test_looks_become_rare() -> None:
     """Each a quarter as old again as the one before: the 16th comes after 290 ms or more, not after 80."""
     with looking() as (rows, _, lookout):

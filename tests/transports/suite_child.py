@@ -6,11 +6,14 @@ import sys
 import threading
 from collections.abc import Callable
 
-from offpath.ports import Hint
+from offpath.ports import Hint, Transport
+from offpath.transports import carrier
+from offpath.transports import line as lines
 from tests.transports.ear import WAIT, listening
 from tests.transports.kinds import KINDS
 
 CAUGHT_UP = Hint("queue")
+last: Transport  # is still there when the interpreter ends
 
 
 def say(text: str) -> None:
@@ -28,6 +31,14 @@ def talk(kind: str, url: str, line: str) -> None:
         transport.announce([Hint("work", (told.strip(),))])
     transport.close()
     del ear
+
+
+def blurt(kind: str, url: str, line: str) -> None:
+    """Says one thing and ends, without a farewell."""
+    lines.LAST = carrier.PATIENCE = WAIT  # on a busy machine the connection may take longer than a user would wait
+    global last
+    last = KINDS[kind].make(url, line)
+    last.announce([Hint("work", ("blurted",))])
 
 
 def fork(kind: str, url: str, line: str) -> None:
@@ -69,7 +80,7 @@ def fork(kind: str, url: str, line: str) -> None:
     say(f"threads {sum(thread.name == 'offpath-hints' for thread in threading.enumerate())}")
 
 
-VERBS: dict[str, Callable[[str, str, str], None]] = {verb.__name__: verb for verb in (talk, fork)}
+VERBS: dict[str, Callable[[str, str, str], None]] = {verb.__name__: verb for verb in (talk, blurt, fork)}
 
 if __name__ == "__main__":
     VERBS[sys.argv[1]](*sys.argv[2:])

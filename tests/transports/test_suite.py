@@ -246,6 +246,13 @@ def test_what_was_announced_before_closing_still_leaves(make: Make, hear: Hear) 
     again.wait(Hint("work", ("again",)))
 
 
+def test_what_a_process_announces_as_its_last_act_leaves_too(make: Make, hear: Hear, kind: Kind, unique: str) -> None:
+    ear = hear(make())
+    one = Child(CHILD, "blurt", next(name for name, one in KINDS.items() if one is type(kind)), kind.url, unique)
+    ear.wait(Hint("work", ("blurted",)))
+    assert one.end() == 0
+
+
 # ── what can go wrong on the way ─────────────────────────────────────────────────────────────────────────────────────
 
 

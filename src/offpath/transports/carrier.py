@@ -7,9 +7,12 @@ on: pickup then takes the poll interval.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import concurrent.futures.thread  # noqa: F401 (told of the end after us, for it asked before)  # pyright: ignore
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from weakref import WeakSet
 
@@ -17,6 +20,8 @@ from ..observe import signal
 from ..ports import Hint
 from .line import CONNECT, Line
 from .wire import Kind
+
+PATIENCE = 5.0  # s for a line to end
 
 
 class Carrier:
@@ -65,14 +70,24 @@ class Carrier:
         with self._guard:
             self._closed = True
             self._listeners.clear()
-            line, self._line = self._line, None
-            thread, self._thread = self._thread, None
-        if line is not None and thread is not None:
-            line.end()
-            if thread is not threading.current_thread():
-                thread.join(timeout=5)
+            thread = self._end()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(PATIENCE)
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _end(self) -> threading.Thread | None:
+        """The thread, if there is one, that ends now."""
+        line, self._line = self._line, None
+        thread, self._thread = self._thread, None
+        if line is not None:
+            line.end()
+        return thread
+
+    def _let_go(self) -> threading.Thread | None:
+        """The main thread has ended. Who listens still works, on another, and closes in time."""
+        with self._guard:
+            return None if self._listeners else self._end()
 
     def _tell(self, hint: Hint) -> None:
         for listener in tuple(self._listeners):
@@ -115,3 +130,18 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def _end_all() -> None:
+    """What a process announces just before it ends leaves as well. And no thread of ours is caught in the middle of a
+    connection by an interpreter that goes down: libraries for TLS and for databases may crash then."""
+    threads = [transport._let_go() for transport in list(_all)]
+    until = time.monotonic() + PATIENCE
+    for thread in threads:
+        if thread is not None:
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+# Not `atexit`: by then the executors have ended, without which asyncio resolves no name. They are told this way, too.
+with contextlib.suppress(RuntimeError):  # the main thread has ended
+    getattr(threading, "_register_atexit", atexit.register)(_end_all)

@@ -6,13 +6,17 @@ carries one. Nor is anything hung on the caller's connection; the looks go throu
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import math
 import os
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import cache
 from heapq import heappop, heappush
 from typing import NamedTuple
+from weakref import WeakSet
 
 from ...errors import OffpathError
 from ...ports import Announce, Enqueued, Hint, Pending
@@ -38,6 +42,9 @@ PATIENCE = 2.0
 
 MOST = 200
 """Expected at a time. When so many are, others will do: a hint wakes workers, and they take all there is."""
+
+FAREWELL = 1.0
+"""Seconds that the last look of a process may take."""
 
 
 class Expected(NamedTuple):
@@ -71,6 +78,7 @@ class Lookout:
         self._look = look
         self._announce = announce
         self._renew()
+        _all.add(self)
 
     def _renew(self) -> None:
         self._pid = os.getpid()
@@ -92,6 +100,7 @@ class Lookout:
         with self._changed:
             heappush(self._expected, Expected(now + STEP, now, fresh, tuple(hints)))
             if self._thread is None:
+                _look_at_exit()
                 self._thread = threading.Thread(target=self._run, name="offpath-lookout", daemon=True)
                 self._thread.start()
             if max(now + STEP, self._rest) < self._until:
@@ -108,6 +117,16 @@ class Lookout:
         if thread is not None:
             thread.join()
 
+    def leave(self, until: float) -> None:
+        """The process ends: one look, now, for all that is expected, and wait for it until then (`time.monotonic`)."""
+        if self._pid != os.getpid():
+            return
+        with self._changed:
+            thread, self._thread = self._thread, None
+            self._changed.notify()
+        if thread is not None:
+            thread.join(max(0.0, until - time.monotonic()))
+
     def _run(self) -> None:
         while due := self._next():
             start = time.monotonic()
@@ -123,18 +142,21 @@ class Lookout:
             self._rest = now + self._budget.rest(now, now - start)
 
     def _next(self) -> list[Expected]:
-        """Waits for the next look and gives what it is for; nothing once it is closed."""
+        """Waits for the next look and gives what it is for; once we leave all that is left, and then nothing."""
+        due: list[Expected] = []
         with self._changed:
             while self._thread is threading.current_thread():
                 now = time.monotonic()
                 self._until = max(self._rest, self._expected[0].due) if self._expected else math.inf
                 if self._until <= now:
-                    due: list[Expected] = []
                     while self._expected and self._expected[0].due <= now + STEP:
                         due.append(heappop(self._expected))
                     return due
                 self._changed.wait(None if self._until == math.inf else self._until - now)
-            return []
+            if self._thread is not None:
+                return []  # closed, and another has begun
+            due, self._expected = self._expected, []
+            return due
 
     def _expect_again(self, unseen: list[Expected]) -> None:
         now = time.monotonic()
@@ -144,3 +166,20 @@ class Lookout:
                     age = now - one.since
                     if age < PATIENCE:
                         heappush(self._expected, one._replace(due=now + max(STEP, age * GROWTH)))
+
+
+_all: WeakSet[Lookout] = WeakSet()
+
+
+@cache
+def _look_at_exit() -> None:
+    """Asked for with the first thread: what hints leave by is there by then, ends after us (`transports.carrier`)."""
+    with contextlib.suppress(RuntimeError):  # the main thread has ended
+        getattr(threading, "_register_atexit", atexit.register)(_leave_all)
+
+
+def _leave_all() -> None:
+    """A script that commits and ends is heard of at once, too."""
+    until = time.monotonic() + FAREWELL
+    for lookout in list(_all):
+        lookout.leave(until)
