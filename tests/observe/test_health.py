@@ -30,6 +30,7 @@ from offpath.integrations.fastapi import Operations
 from offpath.metrics import health
 from offpath.metrics.server import serving
 from offpath.observe.pulse import Pulse
+from servers.server import free_port
 
 WELL = Pulse("w", {"async": 1}, {"async": 10}, 0, 1.0, 15.0, "", 0.001, True, False)
 
@@ -180,9 +181,10 @@ def worker(folder: Path, *flags: str) -> Iterator[Popen[str]]:
             process.communicate(timeout=100)
 
 
-def until(url: str, wanted: int) -> str:
+def until(url: str, wanted: int, process: Popen[str]) -> str:
     end = time.monotonic() + 100
     while time.monotonic() < end:
+        assert process.poll() is None, process.communicate()
         try:
             status, _, body = get(url)
         except OSError:
@@ -202,7 +204,7 @@ def test_the_command_serves_its_pages_and_writes_json(tmp_path: Path) -> None:
             lines.append(json.loads(process.stderr.readline()))
             if lines[-1].get("signal") == "app.pages":
                 port = lines[-1]["fields"]["url"].rpartition(":")[2]
-        until(f"http://127.0.0.1:{port}/readyz", 200)
+        until(f"http://127.0.0.1:{port}/readyz", 200, process)
         script = "import shop; print(shop.work.enqueue_sync(n=7).id)"
         done, _ = Popen([sys.executable, "-c", script], cwd=tmp_path, stdout=PIPE, text=True).communicate(timeout=100)
         while lines[-1]["logger"] != "shop":
@@ -213,24 +215,20 @@ def test_the_command_serves_its_pages_and_writes_json(tmp_path: Path) -> None:
         assert {"offpath_worker_ready", "offpath_store_up"} <= {family.name for family in families}
 
 
-def free() -> int:
-    """Two ports next to each other."""
+def two_ports() -> int:
+    """The first of two next to each other, which the system gives to no connection either."""
     for _ in range(50):
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            try:
-                two.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
+        port = free_port()
+        with socket.socket() as next_one, contextlib.suppress(OSError):
+            next_one.bind(("127.0.0.1", port + 1))
             return port
     raise AssertionError("no two free ports")
 
 
 def test_with_processes_each_has_the_next_port(tmp_path: Path) -> None:
-    port = free()
-    with worker(tmp_path, "--processes", "2", "--port", str(port)):
-        bodies = [until(f"http://127.0.0.1:{one}/readyz", 200) for one in (port, port + 1)]
+    port = two_ports()
+    with worker(tmp_path, "--processes", "2", "--port", str(port)) as process:
+        bodies = [until(f"http://127.0.0.1:{one}/readyz", 200, process) for one in (port, port + 1)]
         assert bodies == ['{"status":"pass"}'] * 2
         pages = [get(f"http://127.0.0.1:{one}/metrics")[2] for one in (port, port + 1)]
         assert all(re.search(r"^offpath_worker_ready 1\.0$", one, re.M) for one in pages)
