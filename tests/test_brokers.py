@@ -89,6 +89,8 @@ async def test_a_rabbitmq_that_was_killed_comes_back_with_what_it_had(
             await channel.default_exchange.publish(message, routing_key=unique)
 
     await sent()
+    # It writes down which queues there are some moments after it has said that there is one, and confirmed a message.
+    await asyncio.to_thread(rabbitmq_server.control, "eval", "mnesia:sync_log().")
     await asyncio.to_thread(rabbitmq_server.kill)
     assert refused(rabbitmq_server.url)
     await asyncio.to_thread(rabbitmq_server.start)
