@@ -19,7 +19,7 @@ from offpath.core.retry import Backoff, Retry
 from offpath.engine.inject import Recipes
 from offpath.engine.plans import Plans
 from offpath.errors import Cancel, JobFailed, Problem, Snooze
-from offpath.tasks import Context
+from offpath.tasks import AttemptInfo, Context
 
 from .kit import App, soon, until
 
@@ -192,6 +192,37 @@ async def test_a_handler_that_cancels_its_own_task_harms_no_later_job(make: Call
     async with app.worker() as worker:
         assert worker.abandoned == 0
         assert [await job.result(60) for job in jobs] == ["returned all the same", "well", "well"]
+
+
+@pytest.mark.parametrize("who", ["the handler", "a timer", "a hook"])
+async def test_who_cancels_the_task_before_its_hooks_end_costs_no_slot(make: Callable[..., App], who: str) -> None:
+    app, told, loop = make(concurrency=1), list[str](), asyncio.get_running_loop()
+
+    @app.task
+    async def selfish() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if who == "the handler":
+            task.cancel()
+        elif who == "a timer":
+            loop.call_soon(loop.call_soon, task.cancel)
+
+    @selfish.hook("after")
+    async def after(info: AttemptInfo) -> None:
+        if who == "a hook":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        told.append(info.job)
+
+    jobs = [await selfish.enqueue() for _ in range(3)]
+    async with app.worker():
+        for job in jobs:
+            assert (await app.ended(job)).state.name == "SUCCEEDED"
+        if who == "the handler":
+            await until(lambda: told == [job.id for job in jobs])
 
 
 async def test_timeouts_and_task_groups_inside_a_handler_work_as_anywhere(app: App) -> None:

@@ -183,14 +183,14 @@ class Batches:
                 if member.said is not None:
                     settle(member.told(), *member.said)
             self.release(slot)
+        if slot.why is not None or (slot.handle is not None and slot.handle.cancelling()):
+            await slot.calm()
         for hook in hooks:
             await hook
         _forget(members)
         if host.held:
             for member in members:
                 host.ended(member.job.id)
-        if slot.why is not None or (slot.handle is not None and slot.handle.cancelling()):
-            await slot.calm()
         return True
 
     def _able(self, gathered: Gathered, settle: Any) -> list[Member]:

@@ -245,6 +245,8 @@ class Lane:
             if self.neighbours and len(running) == most - 1:
                 for neighbour in self.neighbours:
                     neighbour.wake()
+            if slot.why is not None or cancelling():
+                await slot.calm()
             if hooks is not None:
                 await hooks
             if plan.secret:
@@ -252,13 +254,14 @@ class Lane:
             del fault  # its traceback holds this frame
             if held:
                 host.ended(job.id)
-            if slot.why is not None or cancelling():
-                await slot.calm()
 
     def _ended(self, slot: Slot, task: asyncio.Task[None]) -> None:
         """Of something that nobody has foreseen no slot may die for good: what it held counts as failed, and another
         takes its place."""
-        if task.cancelled() or not isinstance(error := task.exception(), Exception):
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() and not self._closed and slot.job is None and not slot.abandoned:
+            pass  # in the middle of a hook, by the hook itself or by a timer of its attempt
+        elif not isinstance(error, Exception):
             return
         jobs = [member.told() for member in slot.batch or ()] or ([] if slot.job is None else [slot.job])
         if slot.abandoned:
@@ -270,7 +273,8 @@ class Lane:
             self._spawn()
         elif self._quiet is not None and not self.busy:
             self._quiet.set()
-        self.host.broke(jobs, error)
+        if isinstance(error, Exception):
+            self.host.broke(jobs, error)
 
     def _begin_turn(self, now: float) -> bool:
         """Once per turn of the loop: the lease is looked at, and the turn's budget begins. False: start nothing."""
