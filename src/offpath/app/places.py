@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 (it cannot be imported after the main thread's end, by a store that is used then)  # pyright: ignore
 import hashlib
 import os
 import re

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures.thread  # noqa: F401 (told of the end after us, for it asked before)  # pyright: ignore
 import contextlib
 import os
 import threading
@@ -144,4 +143,6 @@ def _end_all() -> None:
 
 # Not `atexit`: by then the executors have ended, without which asyncio resolves no name. They are told this way, too.
 with contextlib.suppress(RuntimeError):  # the main thread has ended
+    import concurrent.futures.thread  # noqa: F401 (told of the end after us, for it asked before)  # pyright: ignore
+
     getattr(threading, "_register_atexit", atexit.register)(_end_all)
