@@ -13,6 +13,12 @@ CODE = """
 import logging, sys, threading
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 from moto.server import ThreadedMotoServer
+from moto.sqs.models import Queue
+delete = Queue.delete_message
+def delete_message(self, receipt_handle):  # it makes the list anew: what another thread adds meanwhile would be lost
+    with self._messages_lock:
+        delete(self, receipt_handle)
+Queue.delete_message = delete_message
 ThreadedMotoServer("127.0.0.1", int(sys.argv[1]), verbose=False).start()
 threading.Event().wait()
 """

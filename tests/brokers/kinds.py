@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from offpath.brokers.address import parse
 from offpath.ports.broker import Broker, Message, Outgoing, Shape
@@ -103,7 +103,7 @@ class Kind(ABC):
 
     def broker(self, options: str = "", url: str = "") -> Broker:
         """Not yet open. `options` is what follows the question mark."""
-        given = "&".join(filter(None, (self.always, options)))
+        given = urlencode(dict(parse_qsl(f"{self.always}&{options}", keep_blank_values=True)))
         address = parse((url or self.url) + (f"?{given}" if given else ""))
         made: Broker = import_module(f"offpath.brokers.{address.kind}").broker(address)
         return made

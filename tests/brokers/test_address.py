@@ -45,6 +45,11 @@ def test_what_is_wrong_is_said_without_the_password(url: str) -> None:
     assert "secret" not in bare(url)
 
 
+def test_an_option_that_is_given_twice_is_not_silently_the_last_one() -> None:
+    with pytest.raises(ConfigurationError, match="says 'timeout' twice"):
+        parse("redis://:secret@h?timeout=1&maxlen=5&timeout=2")
+
+
 def test_an_option_that_nobody_knows() -> None:
     with pytest.raises(ConfigurationError, match="redis URLs know wait, not 'hurry'"):
         known(parse("redis://h?hurry=1"), "wait")

@@ -108,6 +108,20 @@ async def test_a_group_whose_queue_was_deleted_holds_nobody_up(sqs_url: str, uni
         assert len(await take(one, 2)) == 2
 
 
+async def test_what_sqs_says_nothing_about_is_not_taken_for_sent(
+    sqs_url: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Sqs(sqs_url).opened() as broker, reading(broker, unique):
+        client = cast("Any", broker)._client
+
+        async def forgetful(**asked: Any) -> dict[str, Any]:
+            return {"Successful": [{"Id": one["Id"]} for one in asked["Entries"][1:]]}
+
+        monkeypatch.setattr(client, "send_message_batch", forgetful)
+        with pytest.raises(BrokerUnavailable, match="what became of a message"):
+            await broker.publish([Outgoing(unique, "x", keyed(n)) for n in range(3)])
+
+
 async def test_the_same_id_twice_is_there_once_in_a_fifo_queue(sqs_url: str, unique: str) -> None:
     async with SqsFifo(sqs_url).opened() as broker, reading(broker, f"{unique}.fifo") as consumer:
         await send(broker, f"{unique}.fifo", keyed(1), keyed(1))

@@ -13,6 +13,7 @@ What follows `?` are options of the broker, each named in its module's docstring
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -70,6 +71,9 @@ def parse(url: str) -> Address:
         raise ConfigurationError(f"{WANTED}, not {shown(bare(url))}") from None
     if kind is None or not netloc or parts.fragment:
         raise ConfigurationError(f"{WANTED}, not {shown(bare(url))}")
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    if twice := [name for name, count in Counter(name for name, _ in options).items() if count > 1]:
+        raise ConfigurationError(f"the broker's URL says {shown(twice[0])} twice: leave one of them out")
     return Address(
         kind,
         scheme in TLS,
@@ -79,7 +83,7 @@ def parse(url: str) -> Address:
         None if user is None else unquote(user),
         None if password is None else unquote(password),
         parts.path,
-        dict(parse_qsl(parts.query, keep_blank_values=True)),
+        dict(options),
     )
 
 

@@ -284,6 +284,9 @@ class SqsBroker:
                 )
             i = part[int(failed["Id"])][0]
             answers[i] = _refused(outgoing[i], failed.get("Message") or failed["Code"])
+        told = {one["Id"] for kind in ("Successful", "Failed") for one in said.get(kind, ())}
+        if any(entry["Id"] not in told for entry in entries):
+            raise BrokerUnavailable(f"SQS at {self._settings.where} does not say what became of a message")
 
     def _gone(self, url: str) -> None:
         self._topics.clear()
