@@ -290,17 +290,24 @@ class OfDjango:
         yield from ()
 
     def commit(self) -> Calls:
-        block, self._block = self._block, None
-        block.__exit__(None, None, None)
+        self._leave()
         yield from ()
 
     def rollback(self) -> Calls:
-        block, self._block = self._block, None
-        if block is not None:
+        if self._block is not None:
             if self.tx.in_atomic_block:
                 self.tx.set_rollback(True)
-            block.__exit__(None, None, None)
+            self._leave()
         yield from ()
+
+    def _leave(self) -> None:
+        """Nobody else gives the connection back: at the end of the task, when Django looks, the block is still open."""
+        block, self._block = self._block, None
+        try:
+            block.__exit__(None, None, None)
+        finally:
+            if not self.tx.in_atomic_block:
+                self.tx.close_if_unusable_or_obsolete()
 
     def locked(self) -> bool:
         return self.tx.vendor == "sqlite" and bool(self.tx.connection.in_transaction)

@@ -317,6 +317,17 @@ def test_what_cannot_be_committed_leaves_nothing_behind(project: Project) -> Non
         assert ("LookupError" if then == "fail" else "roll") in str(error), (then, error)
 
 
+def test_the_connection_is_given_back_however_the_transaction_ends(postgres_project: Project) -> None:
+    """Django's own pool has four, and the worker's threads are more."""
+    postgres_project.settings("DATABASES['default'] |= {'OPTIONS': {'pool': True}, 'CONN_MAX_AGE': 0}")
+    ends = ["", "fail", "doom"] * 6
+    ids = postgres_project.run(f"say([tasks.once.enqueue_sync(text='x', then=then).id for then in {ends!r}])")
+    postgres_project.work()
+    said = postgres_project.run(f"say([str(jobs.get_sync(id).info_sync().error) for id in {ids!r}])")
+    for then, error in zip(ends, said, strict=True):
+        assert {"": "None", "fail": "LookupError", "doom": "set_rollback"}[then] in error
+
+
 def test_a_job_that_was_taken_away_takes_its_rows_with_it(postgres_project: Project) -> None:
     """(On SQLite nobody can take it away meanwhile: the task has the lock.)"""
     postgres_project.run("say(tasks.once.enqueue_sync(text='x', then='lose').id)")
