@@ -209,6 +209,20 @@ def test_without_its_tables_it_says_so(store: PostgresStore, admin: psycopg.Conn
         store.exchange("w", [], Want((("default", 1),), "[]", 1, 1, True)).result(TIMEOUT)
 
 
+def test_older_tables_are_refused_by_whatever_comes_first(
+    store: PostgresStore, make: Make, admin: psycopg.Connection[Any]
+) -> None:
+    lacking = "delete from offpath_migration where name = (select max(name) from offpath_migration) returning *"
+    note = admin.execute(lacking).fetchall()[0]
+    late, new = make(), new_job()
+    for use in (lambda: put(late, new), lambda: ask(late, late.verbs.counts())):
+        with pytest.raises(SchemaError, match="run `offpath migrate`"):
+            use()
+    admin.execute("insert into offpath_migration values (%s, %s)", note)
+    put(late, new)
+    assert ask(store, store.verbs.find(new.job.id)) is not None
+
+
 # ── where the tables are ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

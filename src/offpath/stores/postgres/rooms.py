@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
 
-from ...errors import StoreUnavailable
+from ...errors import ConfigurationError, StoreError, StoreUnavailable
 from ...ports import Announce, Enqueued, Hint, Maker, NewJob, Verb
 from ..pending import Result
 from . import faults
@@ -45,6 +46,7 @@ class Rooms:
         self._committer = Committer(self._commits, self._keyed, verbs, announce, self.thread.spawn)
         self._guard = threading.Lock()
         self._waiting: list[Callable[[], object]] = []
+        self._looking: asyncio.Task[object] | None = None
         self._closed = False
 
     def submit(self, start: Callable[[], object]) -> bool:
@@ -81,6 +83,27 @@ class Rooms:
 
     def enqueue(self, result: Result[list[Enqueued]], jobs: Sequence[NewJob]) -> None:
         self._committer.add(Item(result, jobs))
+
+    def once(
+        self, look: Callable[[], Coroutine[Any, Any, object]], result: Result[R], start: Callable[[], object]
+    ) -> None:
+        """Start it when `look` has ended well; whoever comes meanwhile waits for the same one."""
+        if self._looking is None or self._looking.done():
+            self._looking = self.thread.spawn(look())
+        self.thread.spawn(self._once(self._looking, result, start))
+
+    async def _once(self, looking: asyncio.Task[object], result: Result[R], start: Callable[[], object]) -> None:
+        await asyncio.wait({looking})
+        if (error := looking.exception()) is None:
+            start()
+            return
+        said = explained(error, self._address)
+        if isinstance(said, ConfigurationError | StoreError):  # each has an error of his own to raise
+            kind = StoreUnavailable if isinstance(said, ConfigurationError) else type(said)  # as in `pool.reach`
+            said = kind(*said.args)
+            said.__cause__ = error
+        result.fail(said)
+        Result.deliver([result])
 
     def answer(self, result: Result[R], work: Coroutine[Any, Any, R]) -> None:
         self.thread.spawn(self._answer(result, work))

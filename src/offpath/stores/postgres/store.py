@@ -203,7 +203,7 @@ class PostgresStore:
 
     def enqueue_here(self, jobs: Sequence[NewJob]) -> Awaitable[list[Enqueued]]:
         self._alive()
-        if self._annexes and jobs and not self._closed:
+        if self._annexes and jobs and not self._closed and self._home is not None:
             annex = self._annexes.get(asyncio.get_running_loop())
             if annex is not None and all([new.job.key is None for new in jobs]):  # noqa: C419 (a list is quicker)
                 return annex.enqueue(jobs)
@@ -280,18 +280,21 @@ class PostgresStore:
 
     async def _once_known(self, tx: object, verb: Verb[Any]) -> Any:
         """The first time we have to look where home is, which nobody's loop waits for."""
-        await self._answer(lambda rooms: self._check())
+        result: Result[str] = Result()
+        await self._submit(result, lambda rooms: rooms.answer(result, self._check()), seen=True)
         return await self.run_on(tx, verb)
 
     def _answer(self, work: Callable[[Rooms], Coroutine[Any, Any, R]]) -> Pending[R]:
         result: Result[R] = Result()
         return self._submit(result, lambda rooms: rooms.answer(result, work(rooms)))
 
-    def _submit(self, result: Result[R], start: Callable[[Rooms], object]) -> Pending[R]:
-        """Hand it to the store's thread, unless the store has been closed."""
+    def _submit(self, result: Result[R], start: Callable[[Rooms], object], *, seen: bool = False) -> Pending[R]:
+        """Hand it to the store's thread, unless the store has been closed. Where nobody has opened it, what comes first
+        (`seen`: unless it does so itself) looks whether there are tables."""
         self._alive()
         while not self._closed:
-            if self._hand(start):
+            first = self._home is None and not seen
+            if self._hand((lambda rooms: rooms.once(self._check, result, lambda: start(rooms))) if first else start):
                 return result
         return failed(StoreUnavailable("the store has been closed"))
 

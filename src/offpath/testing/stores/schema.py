@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -9,7 +10,7 @@ from threading import Barrier
 import pytest
 
 from ...core.options import SECOND
-from ...ports import Store
+from ...ports import Enqueued, Store
 from .fixtures import Build, Databases, Hire, Make
 from .kit import TIMEOUT, ask, live, lose, new_job, now, put
 
@@ -83,6 +84,38 @@ def test_first_use_opens(build: Build) -> None:
     put(store, new)
     assert live(store, new.job.id) == new.job
     store.close()
+
+
+@pytest.mark.parametrize("how", ["enqueue", "here", "perform", "read", "a crowd"])
+def test_first_use_makes_the_tables_of_an_empty_database(empty: Build, how: str) -> None:
+    store, new = empty(announce=quiet), new_job()
+
+    async def here() -> None:
+        await store.move_in()
+        assert await store.enqueue_here([new]) == [Enqueued(new.job.id, False)]
+        await store.move_out()
+
+    if how == "perform":
+        assert store.perform(lambda: store.verbs.cancel(new.job.id, "why")).result(TIMEOUT) is None
+    elif how == "read":
+        assert ask(store, store.verbs.find(new.job.id)) is None
+    elif how == "here":
+        asyncio.run(here())
+    elif how == "a crowd":
+        waiting = [store.enqueue([one]) for one in [new, *(new_job() for _ in range(50))]]
+        assert all(not one.existing for pending in waiting for one in pending.result(TIMEOUT))
+    else:
+        put(store, new)
+    assert store.lacking() == []
+    assert (ask(store, store.verbs.find(new.job.id)) is None) is (how in ("perform", "read"))
+    store.close()
+
+
+def test_what_is_enqueued_first_is_written_before_close(empty: Build) -> None:
+    store, new = empty(announce=quiet), new_job()
+    pending = store.enqueue([new])
+    store.close()
+    assert pending.result(TIMEOUT) == [Enqueued(new.job.id, False)]
 
 
 def test_the_clock_is_told_in_microseconds(store: Store) -> None:
