@@ -24,6 +24,7 @@ from offpath.core.outcome import Done
 from offpath.core.policy import Policy, Retention
 from offpath.errors import ConfigurationError, MissingExtraError, OffpathError, SchemaError, StoreUnavailable
 from offpath.ports import JobFilter, Verb, Want
+from offpath.stores.postgres import clock
 from offpath.stores.postgres.address import parse, qualify
 from offpath.stores.postgres.session import LOCK_MS
 from offpath.stores.postgres.store import PostgresStore
@@ -306,6 +307,67 @@ def test_a_database_that_is_ahead_is_left_alone(
         make().open()
     with pytest.raises(SchemaError, match="upgrade offpath"):
         store.migrate()
+
+
+# ── the clock ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def off(store: PostgresStore, admin: psycopg.Connection[Any]) -> float:
+    """By how many seconds the store's clock is wrong, at least."""
+    question = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
+    before, told, after = admin.execute(question).fetchone(), store.now(), admin.execute(question).fetchone()
+    assert before is not None
+    assert after is not None
+    return max(before[0] - told, told - after[0], 0) / SECOND
+
+
+@pytest.mark.parametrize("step", [-3_600, 3_600])
+def test_a_host_whose_clock_is_stepped_keeps_the_servers_time(
+    store: PostgresStore, make: Make, admin: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + step * 10**9)
+    assert off(store, admin) < 60
+    late = make()
+    late.open()
+    assert off(late, admin) < 60
+
+
+def test_a_clock_that_drifts_is_looked_at_again(
+    store: PostgresStore, admin: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asleep = clock.awake, 0
+    monkeypatch.setattr(clock, "awake", lambda: real() + asleep)
+    asleep = 30 * 60 * SECOND  # the counter has gone wrong by so much
+    assert off(store, admin) > 60  # and whoever notices has it looked at
+    assert store._rooms is not None
+    store._rooms.thread.call(store._rooms.thread.settled(), TIMEOUT)
+    assert off(store, admin) < 60
+
+
+def test_when_the_clock_is_looked_at_and_how_far_an_answer_moves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, asked = 0, list[int]()
+    monkeypatch.setattr(clock, "awake", lambda: here)
+    monkeypatch.setattr(time, "time_ns", lambda: 5_000_000_000)
+    one = clock.ServerClock(lambda: asked.append(here))
+    assert one.now() == 5_000_000, "this host's, as long as there is no other"
+    here = 100
+    one.seen(2_000_000, since=90)
+    assert one.now() == 2_000_010, "no later than if it had been read at once"
+    here = 1_000_000
+    one.seen(2_950_000, since=900_000)
+    assert one.now() == 2_999_910, "it was on its way for longer than we can be wrong by"
+    one.seen(4_000_000, since=900_000)
+    assert one.now() == 4_000_000, "no earlier than it was read"
+    here += clock.EVERY
+    one.now()
+    assert asked == []
+    here += 1
+    one.now()
+    one.now()
+    here += clock.EVERY + 1  # there was no answer
+    one.now()
+    assert asked == [1_000_001 + clock.EVERY, 1_000_002 + 2 * clock.EVERY]
 
 
 # ── history by days ──────────────────────────────────────────────────────────────────────────────────────────────────

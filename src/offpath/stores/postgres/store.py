@@ -6,7 +6,6 @@ import asyncio
 import functools
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
@@ -24,7 +23,7 @@ from ..borrow.lookout import Lookout
 from ..exchange import Extension
 from ..pending import Result, failed
 from ..statements import load
-from . import doctor, session
+from . import clock, doctor, session
 from . import schema as tables
 from .address import check_schema, parse, qualify
 from .annex import Annex
@@ -54,7 +53,7 @@ class PostgresStore:
         self.verbs = PostgresVerbs(sql, retention)
         self._announce = announce
         self._home: str | None = None
-        self._ahead = 0  # of this host's clock, the server's: µs
+        self._clock = clock.ServerClock(self._look_at_clock)
         self._start_anew()
         self._closed = False
 
@@ -97,8 +96,8 @@ class PostgresStore:
             migrate.demand(self.migrations(), await tables.applied(one, self.schema))
             self._home = home = await tables.home(one, self.verbs.sql["home"])
             await self._make_days(one)
-            sent = time.time_ns() // 1000
-            self._ahead = await one.clock() - (sent + time.time_ns() // 1000) // 2
+            since = clock.awake()
+            self._clock.seen(await one.clock(), since)
             return home
         finally:
             await one.close()
@@ -317,4 +316,14 @@ class PostgresStore:
             self._desks[worker] = PostgresDesk(Extension(seconds))
 
     def now(self) -> int:
-        return time.time_ns() // 1000 + self._ahead
+        return self._clock.now()
+
+    def _look_at_clock(self) -> None:
+        """On the store's thread; only by a process that is at work already."""
+        rooms = self._rooms
+        if rooms is not None and self._pid == os.getpid():
+            rooms.submit(lambda: rooms.answer(Result(), self._see_clock(rooms)))
+
+    async def _see_clock(self, rooms: Rooms) -> None:
+        since = clock.awake()
+        self._clock.seen(await rooms.read(clock.ask()), since)
