@@ -20,7 +20,7 @@ from offpath.stores.borrow import Home, run
 from offpath.stores.postgres import PostgresStore
 from servers.proxy import Proxy
 from tests.stores.callers import CREATE, WAYS, Heard, Way, engine_url, lend, settled
-from tests.stores.kit import ask, live, new_job, put, watched
+from tests.stores.kit import ask, live, new_job, perform, put, watched
 
 pytestmark = [pytest.mark.anyio, pytest.mark.servers("postgres")]
 
@@ -207,6 +207,23 @@ async def test_a_lock_that_is_not_had_in_time(store: Store, raw: Way, tables_url
             other.rollback()
         await caller.rollback()
     assert ask(store, store.verbs.counts()) == []
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_a_key_whose_holder_has_ended_since_the_transaction_began_to_look(
+    store: Store, raw: Way, tables_url: str, level: str
+) -> None:
+    """What it sees is as old as its first look: the holder still stands there for it, beside its own job."""
+    former, new = new_job(key="k"), new_job(key="k")
+    put(store, former)
+    async with raw.open(tables_url) as caller:
+        await caller.run(f"set transaction isolation level {level}")
+        await caller.run("select 1")
+        perform(store, store.verbs.cancel(former.job.id, ""))
+        assert await lend(store, caller.tx, new) == [Enqueued(new.job.id, False)]
+        assert await lend(store, caller.tx, new_job(key="k")) == [Enqueued(new.job.id, True)]
+        await caller.commit()
+    assert live(store, new.job.id) == new.job
 
 
 # ── nothing of the caller's is changed ───────────────────────────────────────────────────────────────────────────────

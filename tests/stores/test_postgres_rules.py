@@ -7,8 +7,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import IsolationLevel
 
 from offpath.core.job import Job, State
+from offpath.errors import StoreError
 from offpath.ports import Enqueued, NewJob, Statement, Verb
 from offpath.stores.postgres.store import PostgresStore
 from offpath.testing.stores.fixtures import Make
@@ -110,6 +112,31 @@ def test_what_is_being_changed_is_not_claimed_and_nobody_waits(
     assert other.key is None
     caller.commit()
     assert [n_of(job) for job in hand.claim()] == [2]
+
+
+@pytest.mark.parametrize("level", [IsolationLevel.REPEATABLE_READ, IsolationLevel.SERIALIZABLE])
+@pytest.mark.parametrize("rule", [latest, throttled])
+def test_who_sees_what_was_and_not_the_one_behind_has_a_serialization_failure(
+    store: PostgresStore,
+    hand: Hand,
+    caller: psycopg.Connection[Any],
+    level: IsolationLevel,
+    rule: Callable[..., NewJob],
+) -> None:
+    """Not a duplicate key: whoever repeats transactions after SQLSTATE 40001 repeats this one."""
+    put(store, rule(1))
+    hand.claim_one()
+    caller.isolation_level = level
+    caller.execute("select 1")
+    behind = rule(2)
+    put(store, behind)
+    with pytest.raises(StoreError) as caught:
+        lend(store, caller, rule(3))
+    assert getattr(caught.value.__cause__, "sqlstate", None) == "40001"
+    caller.rollback()
+    assert lend(store, caller, rule(3)) == [Enqueued(behind.job.id, True)]
+    caller.commit()
+    assert n_of(live(store, behind.job.id)) == 3
 
 
 def test_others_do_not_wait_for_a_busy_key(store: PostgresStore, caller: psycopg.Connection[Any]) -> None:

@@ -87,7 +87,8 @@ class KeyVerbs(SharedVerbs):
             # A key has one holder: they go in without it, and are put behind that one then.
             yield from self._insert([jobs[one.call]._replace(job=one.job._replace(key=None)) for one in behind])
             seats = rows.dumps([(one.job.id, one.job.key) for one in behind])
-            yield Statement(self.sql["keys.behind"], {"rows": seats}, rows.nothing)
+            sat: list[str] = yield Statement(self.sql["keys.behind"], {"rows": seats}, rows.column)
+            lost |= {one.job.id for one in behind} - set(sat)
             # The holder may have ended since it was seen, and not have seen what is behind it.
             yield Statement(self.sql["keys.free"], {"ids": rows.dumps([one.job.id for one in behind])}, rows.value)
         return frozenset(lost)

@@ -56,7 +56,10 @@ from (select r from jsonb_array_elements(cast(cast(:keys as text) as jsonb)) r
 where not pg_try_advisory_xact_lock(hashtextextended(concat_ws(' ', 'offpath_keys', r ->> 1, r ->> 2), 0))
 
 -- name: present
-select r ->> 0, (select cast(id as text) from offpath_job where task = r ->> 1 and key = r ->> 2 and behind = 0)
+-- A caller's transaction at repeatable read may see two: one that has ended since its first look, and its own. Ours first,
+-- then the younger one, which an earlier statement of this transaction has made.
+select r ->> 0, (select cast(id as text) from offpath_job where task = r ->> 1 and key = r ->> 2 and behind = 0
+                 order by (cast(id as text) = r ->> 0) desc, id desc limit 1)
 from jsonb_array_elements(cast(cast(:keys as text) as jsonb)) r
 
 -- name: ended

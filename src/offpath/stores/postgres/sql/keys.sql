@@ -28,9 +28,18 @@ returning cast(j.id as text)
 
 -- name: behind
 -- rows: [id, key]
-update offpath_job j set key = r ->> 1, behind = 1
-from jsonb_array_elements(cast(cast(:rows as text) as jsonb)) r
-where j.id = cast(r ->> 0 as uuid)
+-- Taken out and put in again, not updated: where another has sat down there that a caller's transaction at repeatable read
+-- does not see, this is a serialization failure, as everywhere else, and an update would be a duplicate key.
+with mine as (
+    delete from offpath_job j
+    using jsonb_array_elements(cast(cast(:rows as text) as jsonb)) r
+    where j.id = cast(r ->> 0 as uuid)
+    returning j as was, jsonb_build_object('key', r ->> 1, 'behind', 1) as new
+)
+insert into offpath_job
+select become.* from mine cross join lateral jsonb_populate_record(was, new) become
+on conflict do nothing
+returning cast(id as text)
 
 -- name: stranded
 -- Whoever is about to enqueue with the same key is not waited for: it may be the next holder.

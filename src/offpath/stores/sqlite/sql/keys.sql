@@ -33,6 +33,7 @@ returning id
 update offpath_job set key = json_extract(c.value, '$[1]'), behind = 1
 from json_each(:rows) c
 where offpath_job.id = json_extract(c.value, '$[0]')
+returning id
 
 -- name: stranded
 select id from offpath_job f
