@@ -209,6 +209,21 @@ async def test_a_lock_that_is_not_had_in_time(store: Store, raw: Way, tables_url
     assert ask(store, store.verbs.counts()) == []
 
 
+async def test_a_serialization_failure(store: Store, way: Way, tables_url: str) -> None:
+    """Trying again will do, and says so by its class; the driver's own error has the SQLSTATE."""
+    holder = new_job(key="k")
+    async with way.open(tables_url) as caller:
+        await caller.run("set transaction isolation level repeatable read")
+        await caller.run("select 1")
+        put(store, holder)
+        with pytest.raises(StoreUnavailable, match="cannot do this now") as caught:
+            await lend(store, caller.tx, new_job(key="k"))
+        assert getattr(caught.value.__cause__, "sqlstate", None) == "40001"
+        await caller.rollback()
+        await caller.begin()
+        assert await lend(store, caller.tx, new_job(key="k")) == [Enqueued(holder.job.id, True)]
+
+
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 async def test_a_key_whose_holder_has_ended_since_the_transaction_began_to_look(
     store: Store, raw: Way, tables_url: str, level: str

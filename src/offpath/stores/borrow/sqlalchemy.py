@@ -50,7 +50,7 @@ def run(tx: Any, verb: Verb[Any], home: Home) -> Any:
     try:
         answer = drive(visit(verb, home, known), execute, clock, hints.append)
     except (DBAPIError, UnicodeError) as e:
-        raise refused(e, home) from e
+        raise refused(e, home) from getattr(e, "orig", None) or e  # the driver's own, as without SQLAlchemy
     # A session that has joined its connection's transaction tells of the ends of its savepoints, which commit nothing.
     joined = connection.in_nested_transaction() and not (session and tx.in_nested_transaction())
     if hints and session and not joined:

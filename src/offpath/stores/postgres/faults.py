@@ -82,7 +82,7 @@ def explain(error: BaseException, address: Address) -> OffpathError:
         return StoreUnavailable(f"{address.shown}: history has no place yet for this day; try again")
     if state[:2] in _DATA or isinstance(error, ValueError):
         return StoreError(f"{address.shown} refused: {text}")
-    if isinstance(error, asyncpg.PostgresError):
+    if state:  # the server says so, whichever driver the caller has
         return StoreUnavailable(f"{address.shown} cannot do this now: {text}")
     return StoreError(f"{address.shown}: {type(error).__name__}: {text}")
 
