@@ -10,7 +10,7 @@ import pytest
 from psycopg import IsolationLevel
 
 from offpath.core.job import Job, State
-from offpath.errors import StoreError
+from offpath.errors import StoreError, StoreUnavailable
 from offpath.ports import Enqueued, NewJob, Statement, Verb
 from offpath.stores.postgres.store import PostgresStore
 from offpath.testing.stores.fixtures import Make
@@ -137,6 +137,26 @@ def test_who_sees_what_was_and_not_the_one_behind_has_a_serialization_failure(
     assert lend(store, caller, rule(3)) == [Enqueued(behind.job.id, True)]
     caller.commit()
     assert n_of(live(store, behind.job.id)) == 3
+
+
+def test_who_sees_only_one_that_was_passed_over_may_try_again(
+    store: PostgresStore, hand: Hand, caller: psycopg.Connection[Any]
+) -> None:
+    put(store, latest(1))
+    running = hand.claim_one()
+    passed = latest(2)
+    lend(store, caller, passed)
+    hand.finish(running)
+    caller.commit()
+    caller.isolation_level = IsolationLevel.REPEATABLE_READ
+    caller.execute("select 1")
+    put(store, new_job(task=passed.job.task, key=passed.job.key))
+    with pytest.raises(StoreUnavailable, match="try again"):
+        lend(store, caller, latest(3))
+    caller.rollback()
+    assert lend(store, caller, latest(3)) == [Enqueued(passed.job.id, True)]
+    caller.commit()
+    assert n_of(live(store, passed.job.id)) == 3
 
 
 def test_others_do_not_wait_for_a_busy_key(store: PostgresStore, caller: psycopg.Connection[Any]) -> None:

@@ -32,7 +32,7 @@ DRIVER: tuple[type[Exception], ...] = (
 
 _DATA = ("22", "23", "54", "P0")  # classes of SQLSTATE that blame the values (P0: a trigger does), not the server
 
-
+_KEY = "offpath_job_key"  # the index of keys (migrations/0011); not every driver tells a constraint apart from the text
 _ASKED = ("42704", "22023", "55P02", "42601")  # settings that there are not, or that cannot be this, or not from here
 _NO_TLS = "rejected SSL upgrade"
 
@@ -80,6 +80,8 @@ def explain(error: BaseException, address: Address) -> OffpathError:
         return StoreUnavailable(f"{address.shown} denies a right ({text}): {said[0] if said else _rights(address)}")
     if no_partition(error):
         return StoreUnavailable(f"{address.shown}: history has no place yet for this day; try again")
+    if state == "23505" and _KEY in text:  # seen by the index, not by a transaction whose first look was before
+        return StoreUnavailable(f"{address.shown}: another call has the key by now; try again ({text})")
     if state[:2] in _DATA or isinstance(error, ValueError):
         return StoreError(f"{address.shown} refused: {text}")
     if state:  # the server says so, whichever driver the caller has
