@@ -139,6 +139,22 @@ async def test_autocommit_of_sqlalchemy(store: Store, tables_url: str, driver: s
     assert ask(store, store.verbs.counts())[0][3] == 1
 
 
+async def test_a_transaction_that_may_only_read(store: Store, way: Way, tables_url: str) -> None:
+    """Nothing is lost, and trying again will not help."""
+    async with way.open(tables_url) as caller:
+        await caller.run("set transaction read only")
+        for key in (None, "k"):
+            async with caller.savepoint() as undo:
+                with pytest.raises(ConfigurationError, match="tx is read-only"):
+                    await lend(store, caller.tx, new_job(key=key))
+                await undo()
+        await caller.rollback()
+        await caller.begin()
+        await lend(store, caller.tx, new_job())
+        await caller.commit()
+    assert ask(store, store.verbs.counts())[0][3] == 1
+
+
 async def test_a_transaction_that_has_failed(store: Store, way: Way, tables_url: str) -> None:
     new = new_job()
     async with way.open(tables_url) as caller:

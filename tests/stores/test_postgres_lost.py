@@ -14,7 +14,8 @@ import pytest
 from offpath.core.job import State
 from offpath.core.outcome import Done, Interrupted
 from offpath.errors import StoreUnavailable
-from offpath.ports import Enqueued, NewJob, Verb
+from offpath.ports import Enqueued, NewJob, Statement, Verb
+from offpath.stores import rows
 from offpath.stores.postgres.address import parse
 from offpath.stores.postgres.session import explained
 from offpath.stores.postgres.store import PostgresStore
@@ -142,6 +143,19 @@ def test_however_the_driver_says_that_a_connection_was_lost(error: Exception) ->
     said = explained(error, parse("postgresql://u@127.0.0.1/app"))
     assert isinstance(said, StoreUnavailable)
     assert "was lost" in str(said)
+
+
+def test_a_server_that_has_become_a_standby(store: PostgresStore) -> None:
+    """Its connections are of no more use, but none of them was lost: the way to the primary is what is to be found."""
+
+    def verb() -> Verb[None]:
+        yield Statement("set transaction read only", {}, rows.nothing)  # a standby knows no others
+        yield from store.verbs.enqueue([new_job()])
+
+    with pytest.raises(StoreUnavailable, match=r"read-only .*primary.*target_session_attrs=read-write") as caught:
+        store.perform(verb()).result(TIMEOUT)
+    assert "was lost" not in str(caught.value)
+    put(store, new_job())
 
 
 def mark(text: str) -> str:

@@ -73,6 +73,8 @@ def refused(error: BaseException, home: Home) -> OffpathError:
     state = _sqlstate(driver)
     if state == "25P02":
         return ConfigurationError(FAILED)
+    if state == "25006":
+        return ConfigurationError(READ_ONLY.format(driver))
     if state is None and home.dialect == "postgresql" and type(driver).__name__ in _LOST:
         return StoreUnavailable(LOST.format(driver))  # the server did not say this
     return home.explain(driver)
@@ -93,6 +95,8 @@ FAILED = (
     "tx cannot be used: one of its statements has failed, and PostgreSQL refuses all others until the transaction "
     "is rolled back, or a savepoint before it"
 )
+
+READ_ONLY = "tx is read-only, and a job is a row to be written: begin it READ WRITE, on the primary ({})"
 
 
 def _same_file(databases: list[Any], home: Home) -> None:

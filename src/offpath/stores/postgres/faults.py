@@ -15,6 +15,7 @@ REPEATED = ("40001", "40P01")  # serialization failure, deadlock: the same again
 AGAIN = 5  # times such a one is sent
 LOCKED = "55P03"
 DENIED = "42501"
+READ_ONLY = "25006"
 
 JOIN = "if that is an open transaction of your own, enqueue in it: using(tx=…)"
 """The note on an error by which it is known that it was an enqueue that waited."""
@@ -50,7 +51,7 @@ def lost(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError)  # that one is about a value, found before anything was sent
     state = sqlstate(error)
-    return state == "25006" or (state[:2] in ("08", "57") and state != "57014")  # 25006: this is a replica by now
+    return state == READ_ONLY or (state[:2] in ("08", "57") and state != "57014")  # the former: it is a standby by now
 
 
 def no_partition(error: BaseException) -> bool:
@@ -67,6 +68,9 @@ def explain(error: BaseException, address: Address) -> OffpathError:
         return SchemaError(
             f"the tables in {address.shown} do not fit this version of offpath ({text}): run `offpath migrate`"
         )
+    if state == READ_ONLY:
+        advice = "let the URL lead to the primary, or name all hosts and add target_session_attrs=read-write"
+        return StoreUnavailable(f"{address.shown} is read-only ({text}): if it is a standby, {advice}")
     if lost(error):
         return StoreUnavailable(f"the connection to {address.shown} was lost: {text}")
     if state == LOCKED:
