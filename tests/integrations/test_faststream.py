@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,8 +19,10 @@ from offpath.brokers import kafka
 from offpath.brokers.address import parse
 from offpath.cloudevents import CloudEvent, encode
 from offpath.errors import ConfigurationError, StoreUnavailable
+from offpath.integrations import faststream
 from offpath.integrations.faststream import subscriber
-from offpath.ports import Message, Outgoing
+from offpath.ports import Message, Outgoing, Received
+from tests.inbox.kit import heard
 
 PAID = "com.example.order.paid.v1"
 
@@ -131,14 +133,39 @@ async def test_it_is_acknowledged_after_the_commit_and_waits_while_the_database_
     monkeypatch.setattr(shop.jobs, "take", away)
     async with broker:
         await broker.start()
-        await broker.publish(UPDATE, name)
-        await shop.until(lambda: tries > 2)
+        with heard("inbox.failed") as signals:
+            await broker.publish(UPDATE, name)
+            await shop.until(lambda: tries > 2)
+        assert [said["error"] for said in signals] == ["the database is away"], "told once"
         assert await unacknowledged(rabbitmq_url, name) == 0, "nothing is ready again: the one message is held"
         back.set()
         async with shop.jobs.worker():
             await shop.until(lambda: shop.given == [(7, {"username": "ada"})])
     async with await aio_pika.connect(rabbitmq_url) as look, await look.channel() as channel:
         assert (await channel.declare_queue(name, passive=True)).declaration_result.message_count == 0
+
+
+async def test_a_message_is_handed_back_when_its_time_is_up_however_long_a_try_takes(
+    shop: Shop, name: str, rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faststream, "PATIENCE", 0.2)
+    broker = RabbitBroker(rabbitmq_url, logger=None)
+    subscriber(shop.jobs, broker, name)(shop.update)
+    take, tried = shop.jobs.take, list[Received]()
+
+    async def away(kind: str, received: Sequence[Received], *more: Any) -> Any:
+        tried.extend(received)
+        if received[0] is not tried[0]:  # delivered again
+            return await take(kind, received, *more)
+        await asyncio.sleep(0.3)  # as long as a database may take to say that it is locked
+        raise StoreUnavailable("the database is locked")
+
+    monkeypatch.setattr(shop.jobs, "take", away)
+    async with broker, shop.jobs.worker():
+        await broker.start()
+        await broker.publish(UPDATE, name)
+        await shop.until(lambda: len(shop.given) == 1)
+    assert len(tried) == 2, "one try, which took longer than it may wait, and one when it came again"
 
 
 async def unacknowledged(url: str, name: str) -> int:

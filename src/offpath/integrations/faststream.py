@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, TypeVar
 
 from ..app import Offpath
@@ -35,7 +36,7 @@ T = TypeVar("T", bound=Task[..., Any])
 KINDS = {"rabbit": "rabbitmq", "redis": "redis", "kafka": "kafka", "confluent": "kafka", "nats": "http"}
 """How CloudEvents are encoded, by FastStream's room for a broker (NATS has the headers of HTTP)."""
 
-PATIENCE = 60.0  # s for the database to come back before a message is handed back
+PATIENCE = 60.0  # s, those of the tries too, for the database to come back before a message is handed back
 RETRY, RETRY_MOST = 0.1, 5.0  # s between two tries meanwhile
 
 OWN = frozenset({"correlation_id", "reply_to", "content-type", "message_id"})
@@ -77,20 +78,25 @@ def subscriber(
             raise ConfigurationError("@subscriber(…) goes above @jobs.task, not below it")
         where = _named(place, options)
         reading = jobs.bring(task, *types, source=Source(where, "queue", ""), ordered=ordered)
+        told = ""  # once for each reason, however many messages wait
 
         async def receive(message: StreamMessage[Any] = _MESSAGE) -> None:
+            nonlocal told
             one = received(message, where)
-            waited, pause = 0.0, RETRY
+            began, pause = monotonic(), RETRY
             while True:
                 try:
                     await jobs.take(kind, [one], reading)
+                    told = ""
                     return
                 except StoreUnavailable as error:
-                    signal("inbox.failed", broker=kind, source=where, error=str(error))
-                    if waited >= PATIENCE:
+                    if (said := str(error)) != told:
+                        told = said
+                        signal("inbox.failed", broker=kind, source=where, error=said)
+                    if monotonic() - began >= PATIENCE:
                         raise  # nack
                 await asyncio.sleep(pause)
-                waited, pause = waited + pause, min(2 * pause, RETRY_MOST)
+                pause = min(2 * pause, RETRY_MOST)
 
         receive.__name__ = task.fn.__name__
         receive.__doc__ = task.fn.__doc__
