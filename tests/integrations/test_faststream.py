@@ -10,7 +10,7 @@ from uuid import uuid4
 import aio_pika
 import pytest
 from faststream.confluent import KafkaBroker
-from faststream.rabbit import RabbitBroker
+from faststream.rabbit import Channel, RabbitBroker
 from faststream.redis import RedisBroker, StreamSub
 from pydantic import BaseModel, model_validator
 
@@ -173,6 +173,30 @@ async def unacknowledged(url: str, name: str) -> int:
         return int((await channel.declare_queue(name, passive=True)).declaration_result.message_count or 0)
 
 
+async def test_in_order_rabbitmq_hands_over_one_at_a_time(
+    shop: Shop, name: str, rabbitmq_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = RabbitBroker(rabbitmq_url, logger=None)
+    subscriber(shop.jobs, broker, name, types=(PAID,), ordered=True)(shop.paid)
+    take, begun = shop.jobs.take, list[Received]()
+
+    async def slow(kind: str, received: Sequence[Received], *more: Any) -> Any:
+        begun.extend(received)
+        if len(begun) == 1:
+            await asyncio.sleep(0.3)  # the first commit takes a while: nothing may overtake it
+        return await take(kind, received, *more)
+
+    monkeypatch.setattr(shop.jobs, "take", slow)
+    async with broker, shop.jobs.worker():
+        await broker.start()
+        for n in range(10):
+            event = CloudEvent(type=PAID, source="/orders", id=f"e{n}", partitionkey="k", data={"order": n})
+            message = encode(event, "http", "structured")
+            await broker.publish(message.body, name, content_type=message.type)
+        await shop.until(lambda: len(shop.given) == 10)
+    assert [data["order"] for _, data in shop.given] == list(range(10))
+
+
 async def test_redis_streams_and_cloud_events(shop: Shop, name: str, redis_url: str) -> None:
     broker = RedisBroker(redis_url, logger=None)
     stream = StreamSub(name, group="shop", consumer="one", last_id="0")
@@ -211,3 +235,7 @@ async def test_what_it_refuses(shop: Shop) -> None:
         subscriber(shop.jobs, RabbitBroker(), "q")(lambda userId: None)  # type: ignore[type-var]
     with pytest.raises(ConfigurationError, match="what to read"):
         subscriber(shop.jobs, RabbitBroker())(shop.update)
+    with pytest.raises(ConfigurationError, match=r"give Channel\(prefetch_count=1\)"):
+        subscriber(shop.jobs, RabbitBroker(), "q", ordered=True, channel=Channel(prefetch_count=2))
+    with pytest.raises(ConfigurationError, match="leave max_workers out"):
+        subscriber(shop.jobs, RedisBroker(), ordered=True, stream="s", max_workers=2)

@@ -57,7 +57,9 @@ def subscriber(
 
     broker   of FastStream: RabbitMQ, Redis, Kafka (either client) or NATS
     types    of CloudEvents, for a task that takes the event; without, a plain JSON object's members are its arguments
-    ordered  jobs of one key one after the other (the event's `partitionkey`, or Kafka's key): see `Offpath.on`
+    ordered  jobs of one key (the event's `partitionkey`, or Kafka's key) one after the other, in the order in which the
+             messages came: they are taken one at a time, on RabbitMQ by a channel of its own with `prefetch_count=1`.
+             One process has to read (Kafka: one for each partition)
 
     A message is acknowledged when its job is committed, and makes at most one job however often it comes, as far as it
     has a name: a message id, the place in its topic or stream, a CloudEvent's source and id. What cannot be read, or
@@ -72,6 +74,8 @@ def subscriber(
     for taken in ("ack_policy", "decoder"):
         if taken in options:
             raise ConfigurationError(f"{taken} is ours to say: a message is acknowledged when its job is committed")
+    if ordered:
+        options = _one_by_one(kind, options)
 
     def declare(task: T) -> T:
         if not isinstance(task, Task):
@@ -137,6 +141,23 @@ def _kind(broker: Any) -> str:
     raise ConfigurationError(
         f"subscriber takes a broker of FastStream (RabbitMQ, Redis, Kafka, NATS), not {shown(broker)}"
     )
+
+
+def _one_by_one(kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    """With these FastStream begins a message when the one before has been taken."""
+    if kind != "kafka" and options.get("max_workers", 1) != 1:  # Kafka: one of them for each partition
+        raise ConfigurationError("ordered=True takes one message after the other: leave max_workers out")
+    if kind != "rabbitmq":
+        return options
+
+    from faststream.rabbit import Channel
+
+    channel = options.get("channel") or Channel(prefetch_count=1)  # by itself it begins all that is there at once
+    if channel.prefetch_count != 1:
+        raise ConfigurationError(
+            "ordered=True takes one message after the other: leave channel out, or give Channel(prefetch_count=1)"
+        )
+    return {**options, "channel": channel}
 
 
 def _named(place: tuple[Any, ...], options: Mapping[str, Any]) -> str:
