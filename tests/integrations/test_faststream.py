@@ -1,7 +1,9 @@
 """FastStream receives from a real broker, the worker runs the jobs; acknowledged when committed, never before."""
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from faststream.confluent import KafkaBroker
 from faststream.rabbit import Channel, RabbitBroker
 from faststream.redis import RedisBroker, StreamSub
 from pydantic import BaseModel, model_validator
+from redis import Redis
 
 from offpath import Offpath
 from offpath.brokers import kafka
@@ -23,6 +26,7 @@ from offpath.integrations import faststream
 from offpath.integrations.faststream import subscriber
 from offpath.ports import Message, Outgoing, Received
 from tests.inbox.kit import heard
+from tests.stores.kit import Child
 
 PAID = "com.example.order.paid.v1"
 
@@ -199,16 +203,64 @@ async def test_in_order_rabbitmq_hands_over_one_at_a_time(
 
 async def test_redis_streams_and_cloud_events(shop: Shop, name: str, redis_url: str) -> None:
     broker = RedisBroker(redis_url, logger=None)
-    stream = StreamSub(name, group="shop", consumer="one", last_id="0")
+    stream = StreamSub(name, group="shop", consumer="one")
     subscriber(shop.jobs, broker, stream=stream, types=(PAID,))(shop.paid)
     event = encode(CloudEvent(type=PAID, source="/orders", id="e1", data={"order": 4}), "http", "structured")
     async with broker, shop.jobs.worker():
+        await broker.start()
         for _ in range(2):
             await broker.publish(event.body, stream=name, headers={"content-type": event.type or ""})
-        await broker.start()
         await shop.until(lambda: len(shop.given) == 1)
         await shop.until(lambda: shop.jobs.count_sync() == 1)
     assert shop.given == [("e1", {"order": 4})]
+
+
+async def test_what_a_killed_process_had_of_a_redis_stream_is_claimed(
+    shop: Shop, name: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faststream, "CLAIM", 100)
+    database = tmp_path / "shop.db"
+    broker = RedisBroker(redis_url, logger=None)
+    subscriber(shop.jobs, broker, stream=StreamSub(name, group="shop", consumer="one"))(shop.update)
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as lock, Redis.from_url(redis_url) as look:
+        child = Child("tests.integrations.faststream_child", str(database), redis_url, name)
+        try:
+            assert await asyncio.to_thread(child.hear) == "here"
+            lock.execute("begin immediate")
+            await broker.connect()
+            await broker.publish(UPDATE, stream=name)
+            await shop.until(lambda: look.xpending(name, "shop")["pending"] == 1)
+        finally:
+            await asyncio.to_thread(child.kill)
+        lock.execute("rollback")
+        async with broker, shop.jobs.worker():
+            await broker.start()
+            await shop.until(lambda: shop.given == [(7, {"username": "ada"})])
+            await shop.until(lambda: look.xpending(name, "shop")["pending"] == 0)
+
+
+async def test_what_redis_would_not_bring_again_is_held_until_the_database_is_back(
+    shop: Shop, name: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faststream, "PATIENCE", 0.0)
+    broker = RedisBroker(redis_url, logger=None)
+    subscriber(shop.jobs, broker, stream=StreamSub(name, group="shop", consumer="one"))(shop.update)
+    take, tries = shop.jobs.take, 0
+
+    async def away(*args: Any, **more: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise StoreUnavailable("the database is away")
+        return await take(*args, **more)
+
+    monkeypatch.setattr(shop.jobs, "take", away)
+    async with broker, shop.jobs.worker():
+        await broker.start()
+        for n in range(2):
+            await broker.publish({**UPDATE, "userId": n}, stream=name)
+        await shop.until(lambda: len(shop.given) == 2)
+    assert sorted(n for n, _ in shop.given) == [0, 1]
 
 
 async def test_kafka_by_its_place(shop: Shop, name: str, kafka_url: str) -> None:
@@ -239,3 +291,14 @@ async def test_what_it_refuses(shop: Shop) -> None:
         subscriber(shop.jobs, RabbitBroker(), "q", ordered=True, channel=Channel(prefetch_count=2))
     with pytest.raises(ConfigurationError, match="leave max_workers out"):
         subscriber(shop.jobs, RedisBroker(), ordered=True, stream="s", max_workers=2)
+    with pytest.raises(ConfigurationError, match="XGROUP CREATE s g 0 MKSTREAM"):
+        subscriber(shop.jobs, RedisBroker(), stream=StreamSub("s", group="g", consumer="one", last_id="0"))
+    with pytest.raises(ConfigurationError, match="no_ack is ours"):
+        subscriber(shop.jobs, RedisBroker(), stream=StreamSub("s", group="g", consumer="one", no_ack=True))
+
+
+async def test_a_stream_that_claims_by_itself_gets_no_second_subscriber(shop: Shop) -> None:
+    for options, readers in (({}, 2), ({"min_idle_time": 5}, 1), ({"claim_min_idle_time": 5}, 1)):
+        broker, claims = RedisBroker(), dict[str, Any](options)
+        subscriber(shop.jobs, broker, stream=StreamSub("s", group="g", consumer="one", **claims))(shop.update)
+        assert len(broker.subscribers) == readers

@@ -14,7 +14,9 @@ committed. Slow work is then nobody's business but the workers': no visibility t
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
+from copy import copy
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -38,6 +40,8 @@ KINDS = {"rabbit": "rabbitmq", "redis": "redis", "kafka": "kafka", "confluent": 
 
 PATIENCE = 60.0  # s, those of the tries too, for the database to come back before a message is handed back
 RETRY, RETRY_MOST = 0.1, 5.0  # s between two tries meanwhile
+CLAIM = 60_000  # ms without an acknowledgement until a message of a Redis stream is claimed
+CLAIM_LOOK = 1_000  # ms between two looks for such ones
 
 OWN = frozenset({"correlation_id", "reply_to", "content-type", "message_id"})
 """Headers that FastStream writes into messages, where the protocol has no place for them."""
@@ -64,11 +68,14 @@ def subscriber(
     A message is acknowledged when its job is committed, and makes at most one job however often it comes, as far as it
     has a name: a message id, the place in its topic or stream, a CloudEvent's source and id. What cannot be read, or
     does not fit, is kept for a dead letter, and acknowledged. While the database is away the message waits; after a
-    minute it is handed back (nack), and FastStream's broker brings it again. FastStream's own validation, middlewares
-    and replies see the raw bytes and answer nothing.
+    minute it is handed back (nack), and FastStream's broker brings it again; Redis takes none back, so it waits on.
+    FastStream's own validation, middlewares and replies see the raw bytes and answer nothing.
 
-    ConfigurationError for what cannot be. Redis' pub/sub and lists know no acknowledgement: what is on its way there
-    when this process dies is lost; take a stream with a group.
+    Redis' pub/sub, lists and streams without a group know no acknowledgement: what is on its way there when this
+    process dies is lost. Take a stream with a group: there a second subscriber, which is added here, claims what nobody
+    has acknowledged for a minute.
+
+    ConfigurationError for what cannot be.
     """
     kind = _kind(broker)
     for taken in ("ack_policy", "decoder"):
@@ -76,6 +83,8 @@ def subscriber(
             raise ConfigurationError(f"{taken} is ours to say: a message is acknowledged when its job is committed")
     if ordered:
         options = _one_by_one(kind, options)
+    readers = _readers(kind, options)
+    patience = math.inf if kind == "redis" else PATIENCE
 
     def declare(task: T) -> T:
         if not isinstance(task, Task):
@@ -97,7 +106,7 @@ def subscriber(
                     if (said := str(error)) != told:
                         told = said
                         signal("inbox.failed", broker=kind, source=where, error=said)
-                    if monotonic() - began >= PATIENCE:
+                    if monotonic() - began >= patience:
                         raise  # nack
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, RETRY_MOST)
@@ -105,8 +114,9 @@ def subscriber(
         receive.__name__ = task.fn.__name__
         receive.__doc__ = task.fn.__doc__
         quiet = {} if kind == "http" else {"no_reply": True}
-        subscribe = broker.subscriber(*place, ack_policy=AckPolicy.NACK_ON_ERROR, decoder=_raw, **quiet, **options)
-        subscribe(receive)
+        for each in readers:
+            subscribe = broker.subscriber(*place, ack_policy=AckPolicy.NACK_ON_ERROR, decoder=_raw, **quiet, **each)
+            subscribe(receive)
         return task
 
     return declare
@@ -158,6 +168,26 @@ def _one_by_one(kind: str, options: dict[str, Any]) -> dict[str, Any]:
             "ordered=True takes one message after the other: leave channel out, or give Channel(prefetch_count=1)"
         )
     return {**options, "channel": channel}
+
+
+def _readers(kind: str, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """The options of each subscriber there is to be. On a Redis stream FastStream reads what is new to the group, and
+    never again what a process had in hand when it was killed: that is for a second one to claim."""
+    stream: Any = options.get("stream")
+    if kind != "redis" or not getattr(stream, "group", ""):
+        return [options]
+    if stream.no_ack:
+        raise ConfigurationError("no_ack is ours to say: a message is acknowledged when its job is committed")
+    if stream.last_id != ">":  # and which of the two makes the group is left to chance
+        raise ConfigurationError(
+            "leave last_id out: with one FastStream reads nothing new once the group is there. To begin with what the "
+            f"stream has already, make the group beforehand: XGROUP CREATE {stream.name} {stream.group} 0 MKSTREAM"
+        )
+    if stream.min_idle_time is not None or getattr(stream, "claim_min_idle_time", None) is not None:
+        return [options]  # it claims
+    claiming = copy(stream)
+    claiming.min_idle_time, claiming.polling_interval = CLAIM, CLAIM_LOOK
+    return [options, {**options, "stream": claiming, "include_in_schema": False}]
 
 
 def _named(place: tuple[Any, ...], options: Mapping[str, Any]) -> str:
