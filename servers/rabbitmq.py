@@ -74,6 +74,10 @@ class RabbitMQ(Program):
         if mapper is not None:
             end(mapper)
 
+    def wipe(self) -> None:
+        """The disk of one that does not run is lost."""
+        shutil.rmtree(self.home / "data")
+
     def control(self, *words: str) -> None:
         """What `rabbitmqctl` does with these words. It takes a second or two."""
         program = self._program.with_name("rabbitmqctl")

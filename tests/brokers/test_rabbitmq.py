@@ -12,7 +12,7 @@ import pytest
 from pamqp import commands, header
 
 from offpath.brokers.address import parse
-from offpath.brokers.rabbitmq import broker
+from offpath.brokers.rabbitmq import broker, routes
 from offpath.brokers.rabbitmq.coding import text
 from offpath.brokers.rabbitmq.frames import readable_delivery, readable_header
 from offpath.errors import BrokerRefused, BrokerUnavailable, ConfigurationError
@@ -74,7 +74,113 @@ async def test_an_exchange_that_was_deleted_is_made_again(rabbitmq_url: str, uni
         await send(broker, unique, keyed(1))
         await channel.exchange_delete(unique)
         await send(broker, unique, *(keyed(n) for n in range(2, 5)))
+        await channel.exchange_delete(unique)
+        await send(broker, unique, keyed(5))
         await channel.exchange_declare(unique, passive=True)
+
+
+async def test_a_reader_whose_exchange_was_deleted_says_so_and_makes_it_again(
+    rabbitmq_url: str, unique: str, channel: Any
+) -> None:
+    async with Rabbit(rabbitmq_url).opened("heartbeat=1") as broker:
+        async with reading(broker, unique) as consumer:
+            await channel.exchange_delete(unique)
+            await lost(consumer)
+            with pytest.raises(BrokerUnavailable, match="no exchange"):
+                await consumer.receive(1, 0)
+        async with reading(broker, unique) as consumer:
+            await send(broker, unique, keyed(1))
+            assert [one.message.body for one in await take(consumer, 1)] == [b"1"]
+
+
+async def test_a_reader_binds_its_queue_to_an_exchange_that_others_have_made_anew(
+    rabbitmq_url: str, unique: str, channel: Any
+) -> None:
+    async with Rabbit(rabbitmq_url).opened("heartbeat=1") as broker:
+        wanted = Source(unique, "topic", "some", ("org.made.v1", "org.left.v1"))
+        consumer = await broker.consume(wanted)
+        await channel.exchange_delete(unique)
+        await channel.exchange_declare(unique, exchange_type="topic", durable=True)
+        async with asyncio.timeout(60):
+            for subject in wanted.subjects:
+                while not (got := await consumer.receive(1, 0.2)):
+                    await channel.basic_publish(b"x", exchange=unique, routing_key=subject)
+                await consumer.accept(got)
+        await consumer.close()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_what_goes_to_an_exchange_that_is_made_anew_waits_for_those_who_read(
+    rabbitmq_url: str, unique: str, channel: Any, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them: a first group that is bound again would hide the others."""
+    monkeypatch.setattr(routes, "HOLD", 600.0)
+    outgoing = [Outgoing(unique, "com.example.made.v1", keyed(n)) for n in range(count)]
+    async with Rabbit(rabbitmq_url).opened("heartbeat=1") as broker, reading(broker, unique) as consumer:
+        await send(broker, unique, keyed(9))
+        await consumer.accept(await take(consumer, 1))
+        await channel.exchange_delete(unique)
+        with pytest.raises(BrokerUnavailable, match="has been made anew") as said:
+            await broker.publish(outgoing)
+        assert (said.value.alive, said.value.confirmed) == (True, ())
+    async with (
+        Rabbit(rabbitmq_url).opened() as broker,
+        reading(broker, unique) as consumer,
+    ):  # it has not been forgotten
+        with pytest.raises(BrokerUnavailable, match="has been made anew"):
+            await broker.publish(outgoing)
+        monkeypatch.setattr(routes, "HOLD", 0.0)
+        assert await broker.publish(outgoing) == [None] * count
+        assert [one.message.body for one in await take(consumer, count)] == [b"%d" % n for n in range(count)]
+
+
+async def test_what_no_queue_takes_any_more_waits_for_one_and_is_dropped_and_told_in_the_end(
+    rabbitmq_url: str, unique: str, channel: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = f"{unique}.{of(unique)}"
+    other = Outgoing(f"{unique}-nobody", "com.example.made.v1", keyed(0))
+    ours = [Outgoing(unique, "com.example.made.v1", keyed(n)) for n in range(1, 4)]
+    monkeypatch.setattr(routes, "HOLD", 600.0)
+    async with Rabbit(rabbitmq_url).opened() as broker, reading(broker, unique) as consumer:
+        await send(broker, unique, keyed(0))
+        await channel.queue_unbind(queue, unique, "#")
+        for confirmed in ((0,), ()):  # then each is sent alone
+            with pytest.raises(
+                BrokerUnavailable, match=r"no queue is bound to .* for 'com\.example\.made\.v1'"
+            ) as said:
+                await broker.publish([*([other] if confirmed else ()), *ours])
+            assert (said.value.alive, said.value.confirmed) == (True, confirmed)
+        await channel.queue_bind(queue, unique, "#")
+        assert await broker.publish(ours) == [None] * 3
+        assert [one.message.body for one in await take(consumer, 4)] == [b"0", b"1", b"2", b"3"]
+        assert caplog.text.count("outbox.unrouted") == 1  # that nobody has ever read
+
+        monkeypatch.setattr(routes, "HOLD", 0.0)
+        for told in (2, 3):
+            await channel.queue_unbind(queue, unique, "#")
+            for _ in range(2):
+                assert await broker.publish(ours) == [None] * 3
+            assert caplog.text.count("outbox.unrouted") == told
+            await channel.queue_bind(queue, unique, "#")
+            await send(broker, unique, keyed(told))
+            assert [one.message.body for one in await take(consumer, 1)] == [b"%d" % told]
+
+
+def test_routes_are_doubtful_for_as_long_as_something_waits() -> None:
+    now = 0.0
+    known = routes.Routes(lambda: now)
+    known.led("topic", "type")
+    known.made("topic")
+    known.made("other")
+    assert (known.waits("topic"), known.waits("other")) == (True, False)
+    assert known.returned("topic", "type")
+    assert known.doubtful
+    assert not known.returned("topic", "other type")
+    now += routes.HOLD
+    assert not known.waits("topic")
+    assert not known.doubtful
+    assert not known.returned("topic", "type")
+    assert not known.returned("topic", "type")
 
 
 async def test_a_queue_that_was_deleted_under_its_reader_is_said_and_made_again(

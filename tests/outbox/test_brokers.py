@@ -1,17 +1,21 @@
 """The same on every broker: what is published arrives, in order within a key where the broker has an order, and a job
 answers to a queue."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import aiormq
 import pytest
 
 from offpath import Offpath
 from offpath.app.places import make_broker
+from offpath.brokers.rabbitmq import routes
 from offpath.ports import Source
 from offpath.ports.broker import Shape
+from tests import brokers
 
-from .kit import SOON, event, reading
+from .kit import SOON, event, reading, until
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +52,40 @@ async def test_evt_11_events_and_answers_go_over_each_broker(
     assert {one.source for one in arrived.events} == {"/shop"}
     assert said.events[0].data["result"] == 3
     assert said.messages[0].correlation == "c-1"
+
+
+@pytest.mark.servers("rabbitmq")
+@pytest.mark.timeout(420)
+async def test_what_waited_for_a_rabbitmq_that_lost_its_disk_reaches_those_who_come_back_later(
+    rabbitmq_server: brokers.Broker, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one who publishes is back first, and makes the exchange."""
+    monkeypatch.setattr(routes, "HOLD", 600.0)
+    jobs = Offpath(f"sqlite:///{tmp_path}/app.db", broker=rabbitmq_server.url, topic=unique, source="/shop", poll=0.1)
+    async with jobs, jobs.worker():
+        async with reading(jobs, unique) as read:
+            await (await jobs.publish(event(0))).result(timeout=SOON)
+            await read(1)
+        await asyncio.to_thread(rabbitmq_server.kill)
+        made = [await jobs.publish(event(n)) for n in range(1, 20)]
+        await asyncio.to_thread(rabbitmq_server.wipe)
+        await asyncio.to_thread(rabbitmq_server.start)
+        await until(lambda: _has_exchange(rabbitmq_server.url, unique))
+        async with reading(jobs, unique) as read:
+            monkeypatch.setattr(routes, "HOLD", 0.0)
+            for one in made:
+                await one.result(timeout=SOON)
+            assert (await read(19)).numbers() == list(range(1, 20))
+
+
+async def _has_exchange(url: str, name: str) -> bool:
+    async with aiormq.connect(url) as connection:
+        channel = await connection.channel()
+        try:
+            await channel.exchange_declare(name, passive=True)
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            return False
+        return True
 
 
 async def _queue(jobs: Offpath, name: str) -> None:

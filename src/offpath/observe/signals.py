@@ -141,6 +141,11 @@ SIGNALS: dict[str, Sign] = {
     "outbox.refused": Sign(
         ERROR, ("broker", "event", "type", "address", "error"), "the broker will never take this event: a dead letter"
     ),
+    "outbox.unrouted": Sign(
+        WARNING,
+        ("broker", "address", "type"),
+        "no queue is bound for events of this type, so RabbitMQ drops them; told once, until one has been",
+    ),
     "inbox.consuming": Sign(INFO, ("broker", "source"), "from here on, what is published there will be received"),
     "inbox.received": Sign(DEBUG, ("broker", "source", "jobs", "known"), "messages became jobs; `known` had before"),
     "inbox.unreadable": Sign(

@@ -18,7 +18,13 @@ topic like any other; queues of RabbitMQ's type stream are not read.
 
 **A queue** is consumed as it is there, and refused when it is not (see `make`). A reply goes to the queue that asked
 for it, by the default exchange; when there is no such queue it is refused. A topic that no queue is bound to takes
-messages, and drops them: that is what topics are.
+messages, and drops them: that is what topics are. It is told once for each type (`outbox.unrouted`).
+
+**What was bound and is not any more** (the exchange was deleted, or the server came back without its disk) is bound
+again by those who read, within 10 s or as soon as they are connected. Until then a type of messages that a queue has
+taken from this process waits for one, for 30 s; and so does all that goes to an exchange that had to be made anew. What
+others publish meanwhile, what a process publishes that has sent nothing there before, and what one group lacks when
+somebody else has made the exchange and another group is bound already, is lost to it.
 
 **In order** (`@jobs.on(…, ordered=True)`) one consumer of a queue is active, and the others stand by. Queues that we
 make then have the argument `x-single-active-consumer`. One that is there already without it is refused if it is a

@@ -13,13 +13,14 @@ from ..options import flag, whole
 from .coding import fits, runs
 from .connection import Line, connect, said, settings
 from .consumer import RabbitConsumer
-from .declaring import close, declare_queue, declare_topic
+from .declaring import bind, close, declare_queue, declare_topic
 from .frames import aiormq
 from .ordered import ExclusiveConsumer, shared
+from .routes import HOLD, routes
 from .sending import publish, settled
 
 MIB = 2**20
-ALL = "#"
+QUIET = 10.0  # s, at most, after which a consumer that hears nothing asks: an exchange may have been deleted
 
 
 class RabbitBroker:
@@ -37,6 +38,7 @@ class RabbitBroker:
         self._publishing = asyncio.Lock()
         self._channel: aiormq.abc.AbstractChannel | None = None  # to publish
         self._known: set[str] = set()  # exchanges that are there
+        self._routes = routes(f"{address.host}:{self._settings.port}/{self._settings.vhost}")
 
     async def open(self) -> None:
         self._open = True
@@ -51,11 +53,13 @@ class RabbitBroker:
         async with self._publishing:  # or the server's word on one message would be taken for that on another's
             known: list[int] = []  # what became of these
             try:
-                for run in runs(outgoing):
+                for run in runs(outgoing, alone=self._routes.doubtful):
                     again = await self._send(outgoing, run, answers)
                     known += [place for place in run if place not in again]
                     for place in again:  # the channel went with one: which?
-                        await self._send(outgoing, [place], answers)
+                        if await self._send(outgoing, [place], answers):
+                            address = shown(outgoing[place].address)
+                            raise BrokerUnavailable(f"{self._settings.name}: the exchange {address} is deleted at once")
                         known.append(place)
             except BrokerUnavailable as e:
                 e.confirmed = (*(place for place in known if answers[place] is None), *e.confirmed)
@@ -66,19 +70,18 @@ class RabbitBroker:
         line = await self._line("consume")
         queue = source.address
         if source.shape != "queue":
-            await self._exchange(line, source.address)
+            await declare_topic(line, source.address)
             queue = f"{source.address}.{source.group}"
         make = self._make or source.shape != "queue"
         there = await declare_queue(line, queue, make=make, ordered=source.ordered)
         alone = source.ordered and there and not await shared(line, queue)
         if source.shape != "queue":
             channel = await line.channel()
-            for subject in source.subjects or (ALL,):
-                await line.ask(channel.queue_bind(queue, source.address, subject))
+            await line.ask(bind(channel, source, queue))
             await close(channel)
         if alone:
-            return ExclusiveConsumer(lambda: self._read_alone(line, source.address, queue))
-        return await self._read(line, source.address, queue)
+            return ExclusiveConsumer(lambda: self._read_alone(line, source, queue))
+        return await self._read(line, source, queue)
 
     async def close(self) -> None:
         self._open = False
@@ -109,21 +112,21 @@ class RabbitBroker:
                 self._lines[what] = line
             return line
 
-    async def _read(self, line: Line, address: str, queue: str, *, exclusive: bool = False) -> RabbitConsumer:
+    async def _read(self, line: Line, source: Source, queue: str, *, exclusive: bool = False) -> RabbitConsumer:
         channel = await line.channel()
         try:
             await line.ask(channel.basic_qos(prefetch_count=self._prefetch))
-            consumer = RabbitConsumer(line, channel, address, queue, float(self._settings.heartbeat))
+            consumer = RabbitConsumer(line, channel, source, queue, min(QUIET, self._settings.heartbeat))
             await line.ask(channel.basic_consume(queue, consumer.deliver, exclusive=exclusive))
         except BaseException:
             await close(channel)
             raise
         return consumer
 
-    async def _read_alone(self, line: Line, address: str, queue: str) -> RabbitConsumer | None:
+    async def _read_alone(self, line: Line, source: Source, queue: str) -> RabbitConsumer | None:
         """None while somebody else reads."""
         try:
-            return await self._read(line, address, queue, exclusive=True)
+            return await self._read(line, source, queue, exclusive=True)
         except BrokerRefused as e:
             if "in exclusive use" in str(e):
                 return None
@@ -167,33 +170,44 @@ class RabbitBroker:
         """What the server said to each: see `_send`."""
         full: BrokerUnavailable | None = None
         closed = next((e for e in results.values() if isinstance(e, aiormq.exceptions.ChannelClosed)), None)
+        gone = isinstance(closed, aiormq.exceptions.ChannelNotFoundEntity)  # the exchange: somebody has deleted it
+        had: list[int] = []
         again: list[int] = []
         for place, error in results.items():
-            address = outgoing[place].address
+            out, address = outgoing[place], outgoing[place].address
             if error is None:
-                continue
-            if isinstance(error, aiormq.exceptions.PublishError):
+                had.append(place)
+                if not out.direct:
+                    self._routes.led(address, out.subject)
+            elif isinstance(error, aiormq.exceptions.PublishError) and out.direct:
                 answers[place] = BrokerRefused(f"{line.name} has no queue {shown(address)}: was it deleted?")
+            elif isinstance(error, aiormq.exceptions.PublishError):
+                if self._routes.returned(address, out.subject):
+                    full = BrokerUnavailable(
+                        f"{line.name}: no queue is bound to {shown(address)} for {shown(out.subject)} any more; "
+                        f"it waits {HOLD:g} s for one"
+                    )
+                else:
+                    had.append(place)
             elif isinstance(error, aiormq.exceptions.DeliveryError):
                 text = f"{line.name} cannot take it for {shown(address)}: is a queue full, or without majority?"
                 if outgoing[place].answer:  # nobody else is to wait for that queue
                     answers[place] = BrokerRefused(text)
                     continue
                 full = BrokerUnavailable(text)
-                full.alive = True
-            elif closed is not None and len(results) > 1 and not isinstance(error, ValueError | TypeError):
-                self._known.discard(address)  # somebody may have deleted the exchange
+            elif closed is not None and (gone or len(results) > 1) and not isinstance(error, ValueError | TypeError):
+                self._known.discard(address)
                 again.append(place)
             else:
                 answer = said(line.name, line.timeout, error)
                 if isinstance(answer, BrokerUnavailable):
                     raise answer from error
                 answers[place] = answer
-        if full is not None:
-            full.confirmed = tuple(place for place, error in results.items() if error is None)
-            raise full
         if again:  # what was sent after the server's word would be taken for an offence: not on this connection again
             self._leave(line)
+        if full is not None:
+            full.alive, full.confirmed = True, tuple(had)
+            raise full
         return again
 
     async def _may_go(self, line: Line, out: Outgoing, place: int, answers: list[BrokerRefused | None]) -> bool:
@@ -201,6 +215,13 @@ class RabbitBroker:
             fits(out, line.frame)
             if not out.direct:
                 await self._exchange(line, out.address)
+                if self._routes.waits(out.address):
+                    anew = BrokerUnavailable(
+                        f"{line.name}: the exchange {shown(out.address)} was gone and has been made anew; "
+                        f"nothing is sent there for {HOLD:g} s, so that those who read bind their queues again"
+                    )
+                    anew.alive = True
+                    raise anew
         except BrokerRefused as e:
             answers[place] = e
         return answers[place] is None
@@ -213,5 +234,6 @@ class RabbitBroker:
     async def _exchange(self, line: Line, name: str) -> None:
         """See that it is there. BrokerRefused when it cannot be."""
         if name not in self._known:
-            await declare_topic(line, name)
+            if not await declare_topic(line, name):
+                self._routes.made(name)
             self._known.add(name)

@@ -86,12 +86,13 @@ def fits(out: Outgoing, frame: int) -> None:
         raise BrokerRefused(f"the headers have {size} bytes, and RabbitMQ takes {frame - 8} at most")
 
 
-def runs(outgoing: Sequence[Outgoing]) -> list[list[int]]:
-    """Places of what may be sent together: what comes back from the server is known by its id alone."""
+def runs(outgoing: Sequence[Outgoing], *, alone: bool = False) -> list[list[int]]:
+    """Places of what may be sent together: what comes back from the server is known by its id alone. `alone`: each is
+    to be sent by itself."""
     found: list[list[int]] = []
     ids: set[str | None] = set()
     for place, out in enumerate(outgoing):
-        if not found or (out.message.id is not None and out.message.id in ids):
+        if not found or alone or (out.message.id is not None and out.message.id in ids):
             found.append([])
             ids.clear()
         ids.add(out.message.id)

@@ -9,19 +9,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import BrokerError, BrokerUnavailable
-from ...ports import Received
+from ...ports import Received, Source
 from .coding import decode, tag_of
 from .connection import Line, said
-from .declaring import close
+from .declaring import bind, close
 from .frames import aiormq, commands
 
 
 class RabbitConsumer:
-    """See `ports.Consumer`. What it does not hear in `quiet` seconds it asks for: a line may be deaf."""
+    """See `ports.Consumer`. What it does not hear in `quiet` seconds it asks for: a line may be deaf, and an exchange
+    deleted, of which its queues are told nothing."""
 
-    def __init__(self, line: Line, channel: aiormq.abc.AbstractChannel, address: str, queue: str, quiet: float) -> None:
+    def __init__(
+        self, line: Line, channel: aiormq.abc.AbstractChannel, source: Source, queue: str, quiet: float
+    ) -> None:
         self._line, self._channel = line, channel
-        self._address, self._queue, self._quiet = address, queue, quiet
+        self._source, self._queue, self._quiet = source, queue, quiet
         self._here: deque[Received] = deque()  # delivered, or given back
         self._out: set[int] = set()  # handed out, and neither accepted nor given back
         self._stirred = asyncio.Event()
@@ -34,7 +37,7 @@ class RabbitConsumer:
 
     async def deliver(self, delivered: aiormq.abc.DeliveredMessage) -> None:
         """From the channel, in the order of the queue."""
-        self._here.append(decode(delivered, self._address, self._queue))
+        self._here.append(decode(delivered, self._source.address, self._queue))
         self._stirred.set()
 
     async def receive(self, most: int, wait: float) -> list[Received]:
@@ -94,6 +97,7 @@ class RabbitConsumer:
         """In a task of its own: whoever waits in `receive` may give up waiting, and the channel with the question."""
         with contextlib.suppress(BrokerUnavailable):
             await self._ask(self._channel.queue_declare(self._queue, passive=True))
+            await self._ask(bind(self._channel, self._source, self._queue))  # the exchange may be another by now
             self._heard = asyncio.get_running_loop().time()
         self._probing = None
         self._stirred.set()

@@ -7,23 +7,35 @@ from typing import Any
 
 from ...core.checks import shown
 from ...errors import BrokerRefused
+from ...ports import Source
 from .connection import Line, within
 from .frames import aiormq
 
 SINGLE = "x-single-active-consumer"
 TYPE = "x-queue-type"
+ALL = "#"
 
 
-async def declare_topic(line: Line, name: str) -> None:
-    """See that the exchange is there. BrokerRefused when it cannot be."""
-    if not await _there(line, "exchange", name):
-        channel = await line.channel()
-        await line.ask(channel.exchange_declare(name, exchange_type="topic", durable=True))
-        await close(channel)
+async def declare_topic(line: Line, name: str) -> bool:
+    """See that the exchange is there. Whether it was; BrokerRefused when it cannot be."""
+    if await _there(line, "exchange", name):
+        return True
+    channel = await line.channel()
+    await line.ask(channel.exchange_declare(name, exchange_type="topic", durable=True))
+    await close(channel)
+    return False
+
+
+async def bind(channel: aiormq.abc.AbstractChannel, source: Source, queue: str) -> None:
+    """To its topic, for each type that is asked for, or all. Nothing happens to bindings that are there, and nothing to
+    a queue that is no group's."""
+    if source.shape != "queue":
+        for subject in source.subjects or (ALL,):
+            await channel.queue_bind(queue, source.address, subject)
 
 
 async def declare_queue(line: Line, name: str, *, make: bool, ordered: bool) -> bool:
-    """The same of a queue. Whether it was there; otherwise it is ours, to be read in order if that is asked for."""
+    """The same of a queue; when it was not there it is ours, to be read in order if that is asked for."""
     if await _there(line, "queue", name):
         return True
     if not make:

@@ -22,7 +22,7 @@ async def publish(channel: aiormq.abc.AbstractChannel, out: Outgoing) -> Excepti
             exchange="" if out.direct else out.address,
             routing_key=out.address if out.direct else out.subject,
             properties=properties(out.message),
-            mandatory=out.direct,
+            mandatory=True,  # what no queue takes comes back
         )
     except (aiormq.exceptions.DeliveryError, ValueError, TypeError, struct.error) as e:
         return e
