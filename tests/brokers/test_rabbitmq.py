@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import re
 import struct
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -227,6 +228,31 @@ async def test_what_amqp_cannot_say_is_refused_and_ends_no_connection(rabbitmq_u
         answers = await broker.publish([Outgoing(unique, "x", keyed(0)), *impossible, Outgoing(unique, "x", keyed(1))])
         assert [isinstance(answer, BrokerRefused) for answer in answers] == [False, *[True] * len(impossible), False]
         assert {one.message.body for one in await take(consumer, 2)} == {b"0", b"1"}
+
+
+@pytest.mark.parametrize("name", ["poisön topic", "a*b", "a(b)", "x" * 128, ""])
+async def test_a_name_that_cannot_be_is_refused_with_what_can(rabbitmq_url: str, unique: str, name: str) -> None:
+    known = re.escape("here: 1 to 127 letters (a-z, A-Z), digits, spaces and any of -_.:@#,/+")
+    async with Rabbit(rabbitmq_url).opened("make=1") as broker, reading(broker, unique) as consumer:
+        refused, taken = await broker.publish([Outgoing(name, "x", keyed(0)), Outgoing(unique, "x", keyed(1))])
+        assert re.search(f"^'{re.escape(name[:50])}.* cannot be a RabbitMQ exchange {known}$", str(refused))
+        assert taken is None
+        with pytest.raises(BrokerRefused, match=f" cannot be a RabbitMQ exchange {known}$"):
+            await broker.consume(Source(name, "topic", "g"))
+        with pytest.raises(BrokerRefused, match=f" cannot be a RabbitMQ queue {known} "):
+            await broker.consume(Source(name, "queue", "g"))
+        with pytest.raises(
+            BrokerRefused, match=rf" cannot be a RabbitMQ queue {known} \(that of a group is its topic, "
+        ):
+            await broker.consume(Source(unique, "topic", name or "grüp"))
+        assert len(await take(consumer, 1)) == 1
+
+
+async def test_every_character_that_may_be_in_a_name_may(rabbitmq_url: str, unique: str) -> None:
+    name = f"{unique} aZ9-_.:@#,/+".ljust(120, "x")
+    async with Rabbit(rabbitmq_url).opened() as broker, reading(broker, name, "g") as consumer:
+        await send(broker, name, keyed(1))
+        assert len(await take(consumer, 1)) == 1
 
 
 async def test_headers_of_other_types_are_text(rabbitmq_url: str, unique: str, channel: Any) -> None:

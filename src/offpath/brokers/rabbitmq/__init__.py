@@ -26,6 +26,9 @@ taken from this process waits for one, for 30 s; and so does all that goes to an
 others publish meanwhile, what a process publishes that has sent nothing there before, and what one group lacks when
 somebody else has made the exchange and another group is bound already, is lost to it.
 
+**Names** of topics, and of queues that are read, `<topic>.<group>` among them, are 1 to 127 letters of ASCII, digits,
+spaces and `-_.:@#,/+`. An exchange of another name is read by a queue of yours that is bound to it.
+
 **In order** (`@jobs.on(…, ordered=True)`) one consumer of a queue is active, and the others stand by. Queues that we
 make then have the argument `x-single-active-consumer`. One that is there already without it is refused if it is a
 quorum queue; of a classic one somebody is the exclusive consumer, as long as no other program reads it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any
 
 from ...core.checks import shown
@@ -14,6 +15,8 @@ from .frames import aiormq
 SINGLE = "x-single-active-consumer"
 TYPE = "x-queue-type"
 ALL = "#"
+NAME = re.compile(r"[a-zA-Z0-9_.:@#,/+ -]{1,127}")  # what the client library lets pass
+NAMES = "1 to 127 letters (a-z, A-Z), digits, spaces and any of -_.:@#,/+"
 
 
 async def declare_topic(line: Line, name: str) -> bool:
@@ -57,7 +60,11 @@ def quorum(line: Line, *, ordered: bool) -> dict[str, Any]:
 
 
 async def _there(line: Line, what: str, name: str) -> bool:
-    """Whether there is an exchange or a queue of that name. Asking for one that is not there costs the channel."""
+    """Whether there is an exchange or a queue of that name. Asking for one that is not there costs the channel.
+    BrokerRefused for what can be none."""
+    if not NAME.fullmatch(name):
+        of_a_group = " (that of a group is its topic, a dot and its name)" if what == "queue" else ""
+        raise BrokerRefused(f"{shown(name)} cannot be a RabbitMQ {what} here: {NAMES}{of_a_group}")
     channel = await line.channel()
     asking = channel.exchange_declare if what == "exchange" else channel.queue_declare
     try:
