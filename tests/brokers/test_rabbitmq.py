@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import logging
 import re
 import struct
 from collections.abc import AsyncIterator
@@ -108,6 +109,43 @@ async def test_a_reader_binds_its_queue_to_an_exchange_that_others_have_made_ane
                     await channel.basic_publish(b"x", exchange=unique, routing_key=subject)
                 await consumer.accept(got)
         await consumer.close()
+
+
+async def test_an_outage_is_said_by_us_and_not_by_the_client_library(
+    rabbitmq_url: str, unique: str, channel: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unless somebody wants to hear that: by a level of its logger, or of connections that are not ours."""
+
+    def said() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name.startswith("aiormq")]
+
+    kind = Rabbit(rabbitmq_url)
+    with kind.proxy() as proxy:
+
+        async def outage() -> None:
+            proxy.restore()
+            async with kind.opened(url=proxy.url) as broker, reading(broker, unique) as consumer:
+                await send(broker, unique, keyed(1))
+                proxy.cut()
+                await lost(consumer)
+                with pytest.raises(BrokerUnavailable):
+                    await send(broker, unique, keyed(2))
+
+        await outage()
+        async with kind.opened() as broker, reading(broker, unique) as consumer:
+            await channel.queue_delete(f"{unique}.{of(unique)}")
+            await lost(consumer)
+        assert said() == []
+
+        proxy.restore()
+        theirs = await aiormq.connect(proxy.url)
+        proxy.cut()
+        await asyncio.wait({theirs.closing}, timeout=60)
+        assert len(said()) == 1
+
+        caplog.set_level(logging.WARNING, "aiormq")
+        await outage()
+        assert len(said()) > 1
 
 
 @pytest.mark.parametrize("count", [1, 3])

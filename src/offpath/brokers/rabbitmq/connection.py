@@ -12,6 +12,7 @@ import logging
 import ssl
 import struct
 from collections.abc import Coroutine
+from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import unquote
 
@@ -28,7 +29,18 @@ OPTIONS = ("timeout", "heartbeat", "prefetch", "make", "hints", *TLS)
 FAREWELL = 3.0  # s for an orderly end
 PORT, TLS_PORT = 5672, 5671
 
-logging.getLogger("aiormq").addHandler(logging.NullHandler())  # silent, unless somebody listens: we say it ourselves
+
+class _Unasked(logging.Filter):
+    """What aiormq has to say of our connections (a traceback for each that is lost) is logged when its logger has been
+    given a level: we say it ourselves, once. Connections of others in this process are none of our business."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _ours.get() or any(logging.getLogger(name).level for name in ("aiormq", record.name))
+
+
+_ours: ContextVar[bool] = ContextVar("offpath_rabbitmq", default=False)
+for _name in ("aiormq.connection", "aiormq.connection.marshall", "aiormq.channel"):  # a filter is asked by its own only
+    logging.getLogger(_name).addFilter(_Unasked())
 
 
 class Line:
@@ -152,7 +164,9 @@ async def connect(given: Settings, what: str) -> Line:
 async def within(what: Coroutine[Any, Any, T], seconds: float) -> T:
     """Its answer, or TimeoutError. aiormq cancels those who wait on a connection that is lost: for them, too, that is
     an error of the connection, and no wish of whoever waits here."""
-    task = asyncio.ensure_future(what)
+    context = copy_context()
+    context.run(_ours.set, True)  # for what it starts, too: aiormq reads in a task of its own
+    task = context.run(asyncio.ensure_future, what)
     try:
         await asyncio.wait({task}, timeout=seconds)
     finally:
