@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import asyncpg
@@ -19,6 +20,7 @@ from offpath.ports import Enqueued, Now, Store, Verb
 from offpath.stores.borrow import Home, run
 from offpath.stores.postgres import PostgresStore
 from servers.proxy import Proxy
+from tests.conftest import missing
 from tests.stores.callers import CREATE, WAYS, Heard, Way, engine_url, lend, settled
 from tests.stores.kit import ask, live, new_job, perform, put, watched
 
@@ -118,6 +120,66 @@ async def test_without_a_transaction(store: Store, tables_url: str) -> None:
             await lend(store, tx, new_job())
         await settled(tx.close())
     assert ask(store, store.verbs.counts()) == []
+
+
+async def test_a_pipeline_without_a_transaction(store: Store, tables_url: str) -> None:
+    """In a pipeline nobody knows how things stand before what was sent is answered: it is asked for first."""
+    one, two, three = new_job(), new_job(), new_job()
+    with psycopg.connect(tables_url, autocommit=True) as connection:
+        with connection.transaction():
+            store.enqueue_on(connection, [one])  # by now it is known where the connection leads
+        with connection.pipeline():
+            connection.execute("select 1")
+            with pytest.raises(ConfigurationError, match="no open transaction"):
+                store.enqueue_on(connection, [new_job()])
+            with pytest.raises(ConfigurationError, match="no open transaction"):
+                store.enqueue_on(connection, [new_job()])
+            connection.execute("begin")
+            store.enqueue_on(connection, [two])
+            connection.execute("commit")
+            with pytest.raises(ConfigurationError, match="no open transaction"):
+                store.enqueue_on(connection, [new_job()])
+    async with await psycopg.AsyncConnection.connect(tables_url, autocommit=True) as lazy:
+        async with lazy.transaction():
+            await lend(store, lazy, three)
+        async with lazy.pipeline():
+            await lazy.execute("select 1")
+            with pytest.raises(ConfigurationError, match="no open transaction"):
+                await lend(store, lazy, new_job())
+    assert [live(store, new.job.id) for new in (one, two, three)] == [one.job, two.job, three.job]
+    assert ask(store, store.verbs.counts())[0][3] == 3
+
+
+def test_a_pipeline_in_which_a_statement_has_failed(store: Store, tables_url: str) -> None:
+    with psycopg.connect(tables_url) as connection, connection.pipeline():
+        connection.execute("select 1 / 0")
+        with pytest.raises(StoreError, match="division by zero"):
+            store.enqueue_on(connection, [new_job()])
+        with pytest.raises(ConfigurationError, match="rolled back"):
+            store.enqueue_on(connection, [new_job()])
+        connection.rollback()
+        store.enqueue_on(connection, [new_job()])
+    assert ask(store, store.verbs.counts())[0][3] == 1
+
+
+async def test_a_transaction_that_is_prepared_takes_no_more(
+    store: Store, tables_url: str, request: pytest.FixtureRequest
+) -> None:
+    """Whatever is executed between its two phases is a transaction of its own."""
+    new = new_job()
+    with closing(psycopg.connect(tables_url)) as connection, psycopg.connect(tables_url, autocommit=True) as other:
+        if other.execute("show max_prepared_transactions").fetchone() == ("0",):
+            missing(request.config, "postgres-prepared", "max_prepared_transactions is 0")
+        connection.tpc_begin(new.job.id)
+        store.enqueue_on(connection, [new])
+        connection.tpc_prepare()
+        try:
+            with pytest.raises(ConfigurationError, match=r"tx cannot be used: .*prepared"):
+                store.enqueue_on(connection, [new_job()])
+        finally:
+            other.execute(f"commit prepared '{new.job.id}'")
+    assert live(store, new.job.id) == new.job
+    assert ask(store, store.verbs.counts())[0][3] == 1
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])

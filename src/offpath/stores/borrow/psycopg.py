@@ -15,7 +15,7 @@ from .home import CLOCK, FAILED, LOST, Home, known_of, refused, same_dialect, vi
 
 
 def run(tx: Any, verb: Verb[Any], home: Home) -> Any:
-    _joinable(tx, home)
+    _usable(tx, home)
     hints: list[Hint] = []
 
     def execute(statement: Statement) -> Any:
@@ -28,6 +28,10 @@ def run(tx: Any, verb: Verb[Any], home: Home) -> Any:
             return statement.read([(cursor.rowcount,)] if cursor.description is None else cursor.fetchall())
 
     try:
+        if tx.info.pipeline_status != PipelineStatus.OFF:
+            with tx.pipeline():  # how things stand is known once all that was sent is answered
+                pass
+        _joinable(tx)
         answer = drive(visit(verb, home, known_of(tx)), execute, lambda: execute(CLOCK), hints.append)
     except (psycopg.Error, UnicodeError) as e:  # the latter: client_encoding is not UTF8
         raise refused(e, home) from e
@@ -37,7 +41,7 @@ def run(tx: Any, verb: Verb[Any], home: Home) -> Any:
 
 
 async def run_async(tx: Any, verb: Verb[Any], home: Home) -> Any:
-    _joinable(tx, home)
+    _usable(tx, home)
     hints: list[Hint] = []
 
     async def execute(statement: Statement) -> Any:
@@ -49,6 +53,10 @@ async def run_async(tx: Any, verb: Verb[Any], home: Home) -> Any:
             return statement.read([(cursor.rowcount,)] if cursor.description is None else await cursor.fetchall())
 
     try:
+        if tx.info.pipeline_status != PipelineStatus.OFF:
+            async with tx.pipeline():
+                pass
+        _joinable(tx)
         known = known_of(tx)
         answer = await drive_async(visit(verb, home, known), execute, lambda: execute(CLOCK), hints.append)
     except (psycopg.Error, UnicodeError) as e:
@@ -58,13 +66,19 @@ async def run_async(tx: Any, verb: Verb[Any], home: Home) -> Any:
     return answer
 
 
-def _joinable(tx: Any, home: Home) -> None:
-    """An idle connection will do when its next statement begins a transaction, which it does unless told otherwise."""
+def _usable(tx: Any, home: Home) -> None:
     same_dialect(home, "postgresql", "a psycopg connection")
     if tx.broken:
         raise StoreUnavailable(LOST.format("the server has closed it, or cannot be reached"))
     if tx.closed:
         raise ConfigurationError("tx cannot be used: the connection is closed")
+    _, prepared = getattr(tx, "_tpc", None) or (None, False)  # there is no public way to tell
+    if prepared:
+        raise ConfigurationError("tx cannot be used: its transaction is prepared, and takes nothing more")
+
+
+def _joinable(tx: Any) -> None:
+    """An idle connection will do when its next statement begins a transaction, which it does unless told otherwise."""
     status = tx.info.transaction_status
     if status == TransactionStatus.INERROR:
         raise ConfigurationError(FAILED)
