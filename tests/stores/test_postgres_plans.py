@@ -2,12 +2,14 @@
 sort or a join that reads a whole table when somebody edits it. The plans are generic: the same for all parameters.
 """
 
+import contextlib
 import re
 from typing import Any
 
 import asyncpg
 import pytest
 
+from offpath.core.outcome import Done
 from offpath.ports import Statement, Store
 from offpath.ports.inbox import Entry
 from offpath.stores import rows
@@ -15,7 +17,7 @@ from offpath.stores.postgres.address import parse
 from offpath.stores.postgres.session import SETTINGS, connect
 from offpath.stores.postgres.store import PACKAGE
 from offpath.stores.statements import load, numbered
-from tests.stores.kit import Hand, new_job, now, perform, put, watched
+from tests.stores.kit import Hand, change, new_job, now, perform, put, watched
 
 SQL = {name: text for name, text in load(PACKAGE).items() if not name.startswith("partition.")}
 
@@ -77,6 +79,7 @@ USES = {
     "settle.refused": "offpath_job_pkey",
     "settle.finish": "offpath_job_pkey",
     "settle.remove": "offpath_job_pkey",
+    "settle.remove_one": "offpath_job_pkey",
     "settle.back": "offpath_job_pkey",
     "settle.operations": "offpath_operation_pkey",
     "settle.events": "offpath_operation_pkey",
@@ -239,6 +242,29 @@ async def test_a_claim_waits_for_the_disk_only_for_what_must_not_be_repeated(
     assert last[1] == (None if once else "off")
     assert await session.connection.fetchval("show synchronous_commit") == "on"
     await session.close()
+    hand.close()
+
+
+async def test_neighbours_settle_beside_each_other_in_serializable_transactions_of_tasks(
+    store: Store, postgres_url: str
+) -> None:
+    """On connections of their own, whose planner nobody has told anything."""
+    hand = Hand(store)
+    put(store, *(new_job() for _ in range(600)))
+    jobs = hand.claim(2)
+    async with contextlib.AsyncExitStack() as stack:
+        own = [await asyncpg.connect(postgres_url) for _ in jobs]
+        for connection in own:
+            stack.push_async_callback(connection.close)
+        begun = [connection.transaction(isolation="serializable") for connection in own]
+        for connection, transaction in zip(own, begun, strict=True):
+            await transaction.start()
+            await connection.execute("select count(*) from offpath_home")  # from here on it sees what is so now
+        for connection, job in zip(own, jobs, strict=True):
+            done = store.verbs.settle_one(hand.id, change(job, Done(None)))
+            assert (await store.run_on(connection, done))[0] == "applied"
+        for transaction in begun:
+            await transaction.commit()
     hand.close()
 
 

@@ -35,6 +35,11 @@ class PostgresVerbs(SqlVerbs):
             yield from self.make_days(lacking)
         return (yield from super().finish(changes, now, worker))
 
+    def remove(self, changes: Sequence[Change]) -> Verb[None]:
+        if len(changes) > 1:
+            return (yield from super().remove(changes))
+        yield Statement(self.sql["settle.remove_one"], {"id": changes[0].id}, rows.nothing)
+
     def enqueue(self, jobs: Sequence[NewJob]) -> Verb[list[Enqueued]]:
         try:
             return (yield from super().enqueue(jobs))

@@ -123,6 +123,8 @@ select g.n from given g
 join offpath_job j on j.id = g.id and j.fence = g.fence and j.state = g.state and j.worker is null
 
 -- name: finish
+-- Each row is looked up by itself (`offset 0` keeps the planner from making one join of it): in a task's own transaction
+-- that is SERIALIZABLE, whoever has read the rows of neighbours, or their pages, cannot pass beside their settling.
 insert into offpath_history (id, outcome, task, version, args, queue, priority, run_at, key, attempt, crashes, fence,
                              once, watched, owner, options, retry_of, flow, lane, result, error, finished_at, expires_at,
                              expires_on)
@@ -131,13 +133,17 @@ select j.id, cast(r ->> 3 as smallint), j.task, j.version, j.args, j.queue, j.pr
        r ->> 7, r ->> 8, cast(:now as bigint), cast(r ->> 10 as bigint),
        coalesce(date '1970-01-01' + cast(cast(r ->> 10 as bigint) / 86400000000 as integer), date '9999-12-31')
 from jsonb_array_elements(cast(cast(:rows as text) as jsonb)) r
-join offpath_job j on j.id = cast(r ->> 0 as uuid)
+cross join lateral (select * from offpath_job where id = cast(r ->> 0 as uuid) offset 0) j
 where j.fence = cast(r ->> 1 as bigint) and (j.cancel_at is not null) = (r ->> 2 = '1')
   and (cast(:worker as text) is null or (j.worker = cast(:worker as text) and j.state = 3))
 
 -- name: remove
 delete from offpath_job
 where id = any(array(select cast(r as uuid) from jsonb_array_elements_text(cast(cast(:ids as text) as jsonb)) r))
+
+-- name: remove_one
+-- For the same reason.
+delete from offpath_job where id = cast(:id as uuid)
 
 -- name: back
 update offpath_job j
