@@ -6,7 +6,9 @@ turns it into an outcome.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import contextvars
 import functools
 import inspect
 import threading
@@ -26,12 +28,15 @@ from . import failures, hooks
 from .children.pool import Pool
 from .inject import Scope, Shared
 from .plans import Plan
-from .slot import Slot, Stop, labels
+from .slot import Slot, Stop, in_context, labels
 from .threads import Threads
 from .transaction import Ending, Outside, Own, around, around_here
 from .voice import Voice
 
 R = TypeVar("R")
+
+REPEATS = 10  # times in a row that an attempt is run again whose own transaction could not pass beside another
+REPEAT_PAUSES = (0.01, 1.0)  # s, first and longest, before it is: half of it on average, twice as long each time
 
 
 class Stage(NamedTuple):
@@ -52,6 +57,36 @@ async def attempt(stage: Stage, worker: str, slot: Slot, plan: Plan, job: Job, g
         return failures.revoked()
     if before := plan.hooks.get("before"):
         await hooks.run("before", before, info(job, plan), stage.threads)
+    if plan.wanted.transaction is None:
+        return await _run(stage, worker, slot, plan, job, given)
+    return await _repeated(stage, worker, slot, plan, job, given)
+
+
+async def _repeated(
+    stage: Stage, worker: str, slot: Slot, plan: Plan, job: Job, given: dict[str, Any]
+) -> Outcome | None:
+    """Run it in a transaction of its own; again, with all that it is given made anew, when that could not pass beside
+    another. It is the same attempt: nothing of it stands, so the store hears nothing and none is spent."""
+    clock, base = stage.outside.clock, contextvars.copy_context()
+    pause, longest = REPEAT_PAUSES
+    for repeat in range(1, REPEATS + 1):
+        slot.conflict = False
+        try:
+            return await in_context(_run(stage, worker, slot, plan, job, given), base.copy().run)
+        except Exception as exc:
+            if not (slot.conflict and slot.why is None and failures.conflict(exc)):
+                raise
+            if job.once or isinstance(exc, plan.policy.retry.give_up_on):
+                raise
+            signal("attempt.repeated", **labels(job), repeat=repeat, error=failures.text(exc))
+        await asyncio.sleep(pause * clock.chance())
+        pause = min(2 * pause, longest)
+        given = plan.decode(job.args)  # the function may have changed them
+    return await in_context(_run(stage, worker, slot, plan, job, given), base.copy().run)
+
+
+async def _run(stage: Stage, worker: str, slot: Slot, plan: Plan, job: Job, given: dict[str, Any]) -> Outcome | None:
+    """The call with its context and providers."""
     voice = _voice(stage, worker, slot, plan, job) if plan.task.takes_context else None
     failure: BaseException | None = None
     ending = Ending(None)

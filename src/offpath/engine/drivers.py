@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from .failures import BrokenTransaction
 
 Calls = Generator[Any, Any, None]
+Look = Generator[Any, Any, bool]
 
 
 class Pause(NamedTuple):
@@ -34,6 +35,11 @@ class Driver(Protocol):
 
     def check(self) -> Calls:
         """Send what is still to be sent. BrokenTransaction when it is not the transaction that was begun."""
+        ...
+
+    def whole(self) -> Look:
+        """After an error that was not met by `commit`: whether the transaction is still the one that was begun, so that
+        nothing of it can have been committed. (On SQLite nobody asks.)"""
         ...
 
     def commit(self) -> Calls: ...
@@ -102,6 +108,10 @@ class OfSession:
             raise BrokenTransaction(ENDED)
         yield self.tx.flush()
 
+    def whole(self) -> Look:
+        yield from ()
+        return self._plain.get_transaction() is self._ours
+
     def commit(self) -> Calls:
         yield self.tx.commit()
         self._forget()
@@ -139,6 +149,10 @@ class OfConnection:
         if self._plain.get_transaction() is not self._ours or not self._ours.is_active:
             raise BrokenTransaction(ENDED)
         yield from ()
+
+    def whole(self) -> Look:
+        yield from ()
+        return self._plain.get_transaction() is self._ours and self._ours.is_active
 
     def commit(self) -> Calls:
         yield self.tx.commit()
@@ -179,6 +193,13 @@ class Raw(ABC):
             if getattr(error, "sqlstate", None) in NO_SAVEPOINT or "no such savepoint" in str(error):
                 raise BrokenTransaction(ENDED) from error
             raise
+
+    def whole(self) -> Look:
+        try:
+            yield self.tx.execute(f"rollback to savepoint {MARK}")
+        except Exception:  # there is none any more, or no connection
+            return False
+        return True
 
     def locked(self) -> bool:
         return False
@@ -288,6 +309,10 @@ class OfDjango:
                 "back; give what may fail an inner `with transaction.atomic():` of its own"
             )
         yield from ()
+
+    def whole(self) -> Look:
+        yield from ()
+        return self.tx.in_atomic_block and not self.tx.closed_in_transaction
 
     def commit(self) -> Calls:
         self._leave()

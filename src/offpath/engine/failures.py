@@ -26,12 +26,14 @@ from ..errors import (
     ResultError,
     Snooze,
     StepError,
+    StoreError,
 )
 from ..privacy.known import scrub
 
 MAX_CHAIN = 5  # causes followed
 MAX_MEMBERS = 5  # members of an exception group shown
 MAX_FRAMES = 30
+CONFLICTS = ("40001", "40P01")  # SQLSTATE: serialization failure, deadlock
 TOO_LATE = "the deadline passed while the attempt ran"
 
 
@@ -84,6 +86,20 @@ def outcome(exc: BaseException, retry: Retry) -> Outcome:
         traceback=trace(exc),
     )
     return Errored(said, allows(retry, exc) and not broken)
+
+
+def conflict(exc: BaseException | None) -> bool:
+    """PostgreSQL would not let this transaction pass beside another one: it is rolled back, and the same again will do.
+    By a driver, by SQLAlchemy, Django or a store about one; what a task raises because of it is the task's word."""
+    for _ in range(MAX_CHAIN):
+        if exc is None:
+            return False
+        if _attribute(exc, "sqlstate") in CONFLICTS or _attribute(exc, "pgcode") in CONFLICTS:
+            return True
+        wraps = isinstance(exc, StoreError) or type(exc).__module__ == "django.db.utils"
+        inner = exc.__cause__ if wraps else _attribute(exc, "orig")
+        exc = inner if isinstance(inner, BaseException) else None
+    return False
 
 
 def error(kind: ErrorKind, title: str, **said: Any) -> str:

@@ -48,6 +48,7 @@ class Slot:
     unbegun    its job, as long as hooks and providers go before and its function has not been called
     noticed    its function has seen `ctx.canceled`
     abandoned  nobody listens to it any more
+    conflict   its own transaction could not pass beside another, and nothing of it stands: it may be run again
     carried    what it said, and the change that its own transaction has brought into the store: it is settled
     span       what records it, if anything does
     batch      the jobs of the batch that it runs; `job` is the first of them
@@ -59,6 +60,7 @@ class Slot:
         "asked",
         "batch",
         "carried",
+        "conflict",
         "handle",
         "job",
         "killed",
@@ -86,7 +88,7 @@ class Slot:
         self.batch: list[Member] | None = None
         self.carried: tuple[Outcome, Change] | None = None
         self.process: Process | None = None
-        self.threaded = self.killed = self.noticed = self.abandoned = False
+        self.threaded = self.killed = self.noticed = self.abandoned = self.conflict = False
 
     def tell(self, why: Stop, limit: float, again: float) -> None:
         """Tell the attempt to stop; a thread hears of it when it asks."""

@@ -2,7 +2,8 @@
 
 The worker begins it on what `provided(transaction=True)` gave, calls the function, settles the job with its last
 statements and commits. Killed before the commit, nothing has happened and the job is delivered again; after it, the job
-is done. Whoever has lost the job meanwhile is told so by the settling, and rolls back.
+is done. Whoever has lost the job meanwhile is told so by the settling, and rolls back. So does an attempt whose
+transaction cannot pass beside another one (a serialization failure, a deadlock), which is then run again.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class Own:
         self._slot, self._plan, self._job, self._voice = slot, plan, job, voice
         self._driver: Driver = driver_of(given)
         self._hints: list[Hint] = []
+        self._settling = False  # the function has returned, and the transaction is still ours
 
     def begin(self) -> Steps[None]:
         """It leads to where the jobs are, or nothing is called. (A session on SQLite is asked at the end: until its
@@ -85,8 +87,9 @@ class Own:
             if not self._one_writer:
                 yield self._run(_nothing())
         except (Exception, asyncio.CancelledError) as error:
-            yield from self.undo()
-            raise _plainly(error) from error
+            yield from self.undo(error)
+            _for_good(error)
+            raise
         if self._voice is not None:
             self._voice.own(one_writer=self._one_writer)
         if self._one_writer:
@@ -106,12 +109,14 @@ class Own:
             if self._voice is not None and not self._one_writer:
                 yield Ask(self._voice.last())
             yield from self._driver.check()
+            self._settling = True
             policy = self._plan.policy
             change = lifecycle.settle(job, said, policy, self._clock.now(), self._clock.chance())
             verdict, at, reason = yield from self._settle(change)
         except (Exception, asyncio.CancelledError) as error:
-            yield from self.undo()
-            raise _plainly(error) from error
+            yield from self.undo(error)
+            _for_good(error)
+            raise
         if verdict != "applied":
             yield from self._back()
             if verdict == "changed" and at is not None:
@@ -136,8 +141,8 @@ class Own:
     def _commit(self) -> Steps[None]:
         try:
             yield from self._driver.commit()
-        except (Exception, asyncio.CancelledError):
-            yield from self.undo()
+        except (Exception, asyncio.CancelledError) as error:
+            yield from self.undo(error)
             if not (yield from self._landed()):
                 raise
         if self._voice is not None:
@@ -158,12 +163,16 @@ class Own:
             return ended is not None and (ended.fence, ended.state) == (self._job.fence, State.SUCCEEDED)
         return False
 
-    def undo(self) -> Steps[None]:
+    def undo(self, error: BaseException) -> Steps[None]:
         """Roll back on the way out with an error, which is the one to tell of."""
+        again = not self._one_writer and failures.conflict(error)
         try:
+            if again and not self._settling:  # a task that has committed by itself would write that once more
+                again = yield from self._driver.whole()
             yield from self._driver.rollback()
         except (Exception, asyncio.CancelledError):
             return  # the connection is lost, and with it what was not committed
+        self._slot.conflict = again
 
     def _back(self) -> Steps[None]:
         """Roll back without an error: if that fails, it is one, lest the provider commits."""
@@ -182,11 +191,10 @@ class Own:
         return self._slot.why is not None or self._slot.abandoned
 
 
-def _plainly(error: BaseException) -> BaseException:
+def _for_good(error: BaseException) -> None:
     """A connection that cannot be what it is meant to be will not be another time either."""
     if isinstance(error, ConfigurationError) and not isinstance(error, BrokenTransaction):
-        return BrokenTransaction(str(error))
-    return error
+        raise BrokenTransaction(str(error)) from error
 
 
 def _nothing() -> Verb[None]:
@@ -225,8 +233,8 @@ async def around(own: Own, call: Callable[[], Awaitable[Any]], encode: Callable[
     try:
         value = await call()
         result = encode(value) if encode is not None else None
-    except BaseException:
-        await _to_the_end(on_loop(own.undo()))
+    except BaseException as error:
+        await _to_the_end(on_loop(own.undo(error)))
         raise
     return await _to_the_end(on_loop(own.finish(result)))
 
@@ -236,8 +244,8 @@ def around_here(own: Own, call: Callable[[], str | None]) -> Ending:
     here(own.begin())
     try:
         result = call()
-    except BaseException:
-        here(own.undo())
+    except BaseException as error:
+        here(own.undo(error))
         raise
     return here(own.finish(result))
 

@@ -76,6 +76,11 @@ SIGNALS: dict[str, Sign] = {
         WARNING, (*_JOB, "seconds"), "a function returned after its time, within `cancel_grace`: what it said counts"
     ),
     "attempt.ended_late": Sign(WARNING, (*_JOB, "seconds"), "an abandoned one has ended after all; nobody listened"),
+    "attempt.repeated": Sign(
+        INFO,
+        (*_JOB, "repeat", "error"),
+        "its own transaction met a serialization failure or a deadlock: rolled back and run again, no attempt spent",
+    ),
     "attempt.snoozed": Sign(DEBUG, (*_JOB, "delay"), "it asked to come again"),
     "attempt.canceled": Sign(INFO, (*_JOB, "reason"), "it was stopped on request, or raised Cancel"),
     "attempt.returned": Sign(INFO, (*_JOB, "reason"), "given back unfinished, no attempt spent"),

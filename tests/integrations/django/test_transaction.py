@@ -328,6 +328,39 @@ def test_the_connection_is_given_back_however_the_transaction_ends(postgres_proj
         assert {"": "None", "fail": "LookupError", "doom": "set_rollback"}[then] in error
 
 
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        "trigger clash before insert on {table} for each row",
+        "trigger clash before insert on offpath_history for each row",
+        "constraint trigger clash after insert on {table} deferrable initially deferred for each row",
+    ],
+    ids=["called", "settled", "committed"],
+)
+def test_what_cannot_pass_beside_another_transaction_is_run_again(postgres_project: Project, trigger: str) -> None:
+    postgres_project.run(
+        f"""
+        with connection.cursor() as cursor:
+            cursor.execute("create sequence met")   # whose numbers no rollback takes back
+            cursor.execute('''
+                create function conflict() returns trigger language plpgsql as $$
+                begin
+                    if nextval('met') <= 2 then
+                        raise exception 'could not pass' using errcode = '40001';
+                    end if;
+                    return new;
+                end $$''')
+            trigger = {trigger!r}.format(table=Note._meta.db_table)
+            cursor.execute("create " + trigger + " execute function conflict()")
+        """
+    )
+    job = postgres_project.run("say(tasks.once.enqueue_sync(text='x').id)")
+    postgres_project.work()
+    assert postgres_project.run("say([note.text for note in Note.objects.all()])") == ["x by 1"]
+    info = postgres_project.run(f"info = jobs.get_sync({job!r}).info_sync(); say([info.state, info.attempt])")
+    assert info == ["succeeded", 1]
+
+
 def test_a_job_that_was_taken_away_takes_its_rows_with_it(postgres_project: Project) -> None:
     """(On SQLite nobody can take it away meanwhile: the task has the lock.)"""
     postgres_project.run("say(tasks.once.enqueue_sync(text='x', then='lose').id)")
