@@ -6,9 +6,11 @@ rollback takes back.
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import Column, Table, Text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -258,6 +260,40 @@ async def test_one_that_is_told_to_stop_is_not_begun_again(site: Site) -> None:
         # Leaving it may come in the middle of a call or of a pause: either way it goes back, or has been given up.
     assert site.notes == 0
     assert site.run("select state, attempt from offpath_job") in ([(2, 1)], [])
+
+
+# ── what others write of the same job ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+async def test_an_operation_that_tells_how_far_it_is(site: Site, level: str) -> None:
+    """The worker writes such lines on a connection of its own, and the settling writes the same row."""
+
+    @site.jobs.provider(lifetime="attempt")
+    async def connection() -> AsyncIterator[asyncpg.Connection]:
+        made = await asyncpg.connect(site.url, server_settings={"default_transaction_isolation": level})
+        try:
+            yield made
+        finally:
+            await made.close()
+
+    called: list[int] = []
+
+    @site.jobs.task(name="telling", retry=Retry(max_attempts=1))
+    async def telling(ctx: Context, tx: asyncpg.Connection = provided(transaction=True)) -> None:
+        called.append(ctx.attempt)
+        await tx.execute(INSERT)
+        assert await ctx.progress(1, of=2)
+        ctx.events.emit("noted", 1)
+        assert await ctx.progress(2, of=2)
+
+    await watched(site, telling)
+    assert await drain(site.jobs) == {"succeeded": 1}
+    assert (site.notes, called) == (1, [1])
+    events = site.run("select type, data from offpath_event order by seq")
+    assert [json.loads(data)["current"] for type, data in events if type == "progress"][-1:] == [2]
+    assert [type for type, _ in events].count("output") == 1
+    assert events[-1][0] == "succeeded"
 
 
 # ── neighbours ───────────────────────────────────────────────────────────────────────────────────────────────────────

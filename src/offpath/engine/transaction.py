@@ -77,6 +77,7 @@ class Own:
         self._slot, self._plan, self._job, self._voice = slot, plan, job, voice
         self._driver: Driver = driver_of(given)
         self._hints: list[Hint] = []
+        self._carries = self._one_writer  # it writes everything that the attempt says, and nobody else meanwhile
         self._settling = False  # the function has returned, and the transaction is still ours
 
     def begin(self) -> Steps[None]:
@@ -86,12 +87,14 @@ class Own:
             yield from self._driver.begin(self._told)
             if not self._one_writer:
                 yield self._run(_nothing())
+                if self._voice is not None and self._job.watched:
+                    self._carries = yield self._run(self._store.verbs.snapshot())
         except (Exception, asyncio.CancelledError) as error:
             yield from self.undo(error)
             _for_good(error)
             raise
         if self._voice is not None:
-            self._voice.own(one_writer=self._one_writer)
+            self._voice.own(hold=self._carries)
         if self._one_writer:
             locked_here.set(self._locked)
 
@@ -106,7 +109,7 @@ class Own:
             yield from self._back()
             return Ending(outcome)
         try:
-            if self._voice is not None and not self._one_writer:
+            if self._voice is not None and not self._carries:
                 yield Ask(self._voice.last())
             yield from self._driver.check()
             self._settling = True

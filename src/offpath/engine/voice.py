@@ -63,11 +63,12 @@ class Voice:
                 self._notes.keep()
         return self._notes
 
-    def own(self, *, one_writer: bool) -> None:
-        """The attempt begins a transaction of its own, which carries its steps; and where there is one writer at a
-        time, which that may be any moment, everything else too."""
-        self._kept, self._held = True, one_writer
-        if one_writer:
+    def own(self, *, hold: bool) -> None:
+        """The attempt begins a transaction of its own, which carries its steps; and with `hold` everything else too:
+        where there is one writer at a time, which that may be any moment, and where it could not settle the job any
+        more once others have written its lines."""
+        self._kept, self._held = True, hold
+        if hold:
             self.progress.hold()
 
     def held(self) -> Iterator[Verb[bool]]:

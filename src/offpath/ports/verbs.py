@@ -149,6 +149,10 @@ class Verbs(
         locked at the moment: ask again."""
         ...
 
+    def snapshot(self) -> Verb[bool]:
+        """In a transaction of the task's own: whether it could not write any more what is written beside it."""
+        ...
+
     def canceling(self, worker: str) -> Verb[list[tuple[str, int, int, str]]]:
         """(id, fence, cancel_at, cancel_reason) of this worker's running jobs that were asked to stop."""
         ...

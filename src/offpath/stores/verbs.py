@@ -275,6 +275,10 @@ class SqlVerbs(
                 return "applied", None, None
             # SQLite begins with the first write: what was read before it has changed. From now on it cannot.
 
+    def snapshot(self) -> Verb[bool]:
+        yield from ()
+        return False  # where one writes at a time, nothing is written beside it
+
     def refused(self, worker: str, changes: Sequence[Change]) -> Verb[tuple[list[Verdict], Asked]]:
         """The verdict on each change; where rows can be locked, those of the changes that may be applied are now."""
         params: dict[str, Any] = {"rows": rows.change_rows(changes), "worker": worker}

@@ -35,6 +35,10 @@ class PostgresVerbs(SqlVerbs):
             yield from self.make_days(lacking)
         return (yield from super().finish(changes, now, worker))
 
+    def snapshot(self) -> Verb[bool]:
+        found: bool = yield Statement(self.sql["snapshot"], {}, rows.value)
+        return found
+
     def remove(self, changes: Sequence[Change]) -> Verb[None]:
         if len(changes) > 1:
             return (yield from super().remove(changes))
