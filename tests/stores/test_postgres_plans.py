@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from offpath.core.outcome import Done
+from offpath.engine.transaction import _aside
 from offpath.ports import Statement, Store
 from offpath.ports.inbox import Entry
 from offpath.stores import rows
@@ -83,6 +84,8 @@ USES = {
     "settle.back": "offpath_job_pkey",
     "settle.operations": "offpath_operation_pkey",
     "settle.events": "offpath_operation_pkey",
+    "settle.operations_one": "offpath_operation_pkey",
+    "settle.events_one": "offpath_operation_pkey",
     "settle.written": "offpath_job_pkey offpath_history_never_pkey",
     "progress.guard": "offpath_job_pkey",
     "enqueue.present": "offpath_job_key",
@@ -245,12 +248,13 @@ async def test_a_claim_waits_for_the_disk_only_for_what_must_not_be_repeated(
     hand.close()
 
 
+@pytest.mark.parametrize("wanted", [new_job, watched])
 async def test_neighbours_settle_beside_each_other_in_serializable_transactions_of_tasks(
-    store: Store, postgres_url: str
+    store: Store, postgres_url: str, wanted: Any
 ) -> None:
     """On connections of their own, whose planner nobody has told anything."""
     hand = Hand(store)
-    put(store, *(new_job() for _ in range(600)))
+    put(store, *(wanted() for _ in range(600)))
     jobs = hand.claim(2)
     async with contextlib.AsyncExitStack() as stack:
         own = [await asyncpg.connect(postgres_url) for _ in jobs]
@@ -261,7 +265,7 @@ async def test_neighbours_settle_beside_each_other_in_serializable_transactions_
             await transaction.start()
             await connection.execute("select count(*) from offpath_home")  # from here on it sees what is so now
         for connection, job in zip(own, jobs, strict=True):
-            done = store.verbs.settle_one(hand.id, change(job, Done(None)))
+            done = _aside(store.verbs.settle_one(hand.id, change(job, Done(None))), [])  # as the engine runs it
             assert (await store.run_on(connection, done))[0] == "applied"
         for transaction in begun:
             await transaction.commit()
@@ -272,6 +276,12 @@ async def test_pages_are_read_in_the_order_of_an_index(connection: Any) -> None:
     for name in ("claim.promote", "upkeep.overdue", "operation.list", "operation.events", "list_jobs.live"):
         lines = await plan(connection, name)
         assert not [line for line in lines if re.search(r"\bSort\b", line)], (name, lines)
+
+
+@pytest.mark.parametrize("part", ["operations", "events"])
+def test_one_line_and_many_are_told_alike(part: str) -> None:
+    many, one = (re.sub(r"from (jsonb_array|\(select cast).*", "", SQL[f"settle.{part}{of}"]) for of in ("", "_one"))
+    assert many == one
 
 
 def test_both_claims_differ_only_in_where_they_begin() -> None:

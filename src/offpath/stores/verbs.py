@@ -369,10 +369,15 @@ class SqlVerbs(
                 if n < len(c.events)
             ]
             params = {"rows": rows.dumps(lines), "now": now}
-            yield Statement(self.sql["settle.operations"], params, rows.nothing)
-            heard = yield Statement(self.sql["settle.events"], params, rows.value)  # may say that nobody hears of it
+            operations, events = self.telling(len(lines))
+            yield Statement(self.sql[operations], params, rows.nothing)
+            heard = yield Statement(self.sql[events], params, rows.value)  # may say that nobody hears of it
         yield from self.announce(changes, now, bool(heard))
         yield Hint("event", tuple(change.id for change in changes))
+
+    def telling(self, count: int) -> tuple[str, str]:
+        """The statements for so many lines."""
+        return "settle.operations", "settle.events"
 
 
 def _id(found: Found) -> str:

@@ -44,6 +44,9 @@ class PostgresVerbs(SqlVerbs):
             return (yield from super().remove(changes))
         yield Statement(self.sql["settle.remove_one"], {"id": changes[0].id}, rows.nothing)
 
+    def telling(self, count: int) -> tuple[str, str]:
+        return ("settle.operations_one", "settle.events_one") if count == 1 else super().telling(count)
+
     def enqueue(self, jobs: Sequence[NewJob]) -> Verb[list[Enqueued]]:
         try:
             return (yield from super().enqueue(jobs))

@@ -175,3 +175,25 @@ with told as (
     join offpath_operation o on o.id = cast(r ->> 0 as uuid)
 )
 select exists (select 1 from offpath_endpoint)
+
+-- name: operations_one
+-- `operations` of one, looked up by its id: for the same reason as `finish`.
+update offpath_operation o
+set seq = seq + 1, status = cast(r ->> 1 as smallint), cancel_at = cast(r ->> 2 as bigint),
+    updated_at = greatest(cast(:now as bigint), updated_at),
+    started_at = case when r ->> 4 = 'started' then coalesce(started_at, greatest(cast(:now as bigint), updated_at)) else started_at end,
+    progress = case when r ->> 4 = 'started' then null else progress end,
+    finished_at = case when cast(r ->> 1 as integer) >= 4 then greatest(cast(:now as bigint), updated_at) end,
+    expires_at = cast(r ->> 3 as bigint)
+from (select cast(cast(:rows as text) as jsonb) -> 0 as r) g
+where o.id = cast(r ->> 0 as uuid)
+
+-- name: events_one
+-- `events` of one.
+with told as (
+    insert into offpath_event (job, seq, type, at, data)
+    select o.id, o.seq, r ->> 4, o.updated_at, r ->> 5
+    from (select cast(cast(:rows as text) as jsonb) -> 0 as r) g
+    join offpath_operation o on o.id = cast(r ->> 0 as uuid)
+)
+select exists (select 1 from offpath_endpoint)
