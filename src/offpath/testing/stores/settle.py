@@ -135,6 +135,10 @@ def test_verdicts_are_one_for_each_change_in_order(store: Store, hire: Hire) -> 
     assert live(store, theirs[0].id) == theirs[0]
 
 
+def test_the_stores_own_transactions_may_write_what_is_written_beside_them(store: Store) -> None:
+    assert perform(store, store.verbs.snapshot()) is False
+
+
 @BOTH
 def test_one_settled_alone_is_held_to_the_same(store: Store, hire: Hire, visible: bool) -> None:
     """As the last statements of a transaction of the task's own."""
