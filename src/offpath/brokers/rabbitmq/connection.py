@@ -167,6 +167,7 @@ async def within(what: Coroutine[Any, Any, T], seconds: float) -> T:
     context = copy_context()
     context.run(_ours.set, True)  # for what it starts, too: aiormq reads in a task of its own
     task = context.run(asyncio.ensure_future, what)
+    task.add_done_callback(_seen)  # whoever waits here may have been cancelled by then
     try:
         await asyncio.wait({task}, timeout=seconds)
     finally:
@@ -178,9 +179,12 @@ async def within(what: Coroutine[Any, Any, T], seconds: float) -> T:
         return task.result()
     with contextlib.suppress(BaseException):
         await asyncio.wait({task}, timeout=1.0)  # let it tidy up
-    if task.done() and not task.cancelled():
-        task.exception()  # it has been seen
     raise TimeoutError
+
+
+def _seen(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def said(
