@@ -196,7 +196,7 @@ async def test_a_handler_that_cancels_its_own_task_harms_no_later_job(make: Call
 
 @pytest.mark.parametrize("who", ["the handler", "a timer", "a hook"])
 async def test_who_cancels_the_task_before_its_hooks_end_costs_no_slot(make: Callable[..., App], who: str) -> None:
-    app, told, loop = make(concurrency=1), list[str](), asyncio.get_running_loop()
+    app, told, loop = make(concurrency=1, poll=3600.0), list[str](), asyncio.get_running_loop()
 
     @app.task
     async def selfish() -> None:

@@ -223,6 +223,8 @@ class Crew:
             await dress.after(self._stage, plan, job, outcome, change, fault, duration)
         if self.until_empty:
             self.pump.hint()  # the claim that carried the verdict met a busy slot
+        else:
+            self.pump.stir()  # so did this one, and what it left is not to wait for the next poll
 
     def policy(self, job: Job) -> Policy:
         """What applies to a job that is given back unstarted."""
